@@ -1,0 +1,1 @@
+//! The Cloud Native Buildpacks specification as types.

@@ -1,0 +1,1 @@
+//! The platform side: builds, builders, project descriptors, configuration.

@@ -1,0 +1,1 @@
+//! Where code we do not trust runs: namespaces, mounts, id maps, seccomp.

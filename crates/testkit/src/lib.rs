@@ -1,0 +1,1 @@
+//! Real parts for tests: registries, base images, users.
