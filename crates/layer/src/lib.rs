@@ -4,5 +4,11 @@
 //! other; it knows nothing of images, registries or buildpacks.
 
 mod digest;
+mod error;
+mod meta;
+mod root;
 
 pub use digest::{Digest, Hasher, InvalidDigest};
+pub use error::PathError;
+pub use meta::{Kind, Meta};
+pub use root::{Entry, Root};
