@@ -1,1 +1,47 @@
-fn main() {}
+//! `pannier`: the command a person types.
+//!
+//! This crate is the only room that prints, reads the environment and exits. It parses arguments, builds the
+//! values that the libraries below ask for, and turns what they return into text and an exit code.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`cli`] | the command line as types: global options and the list of verbs |
+//! | [`commands`] | one file per verb |
+//! | [`context`] | where the store, the configuration and the credentials are; made once from the environment |
+//! | [`error`] | [`error::CommandError`]: what failed, the exit code, a hint |
+//! | [`signals`] | Ctrl-C and SIGTERM: clean up, then end as the signal asks |
+//! | [`ui`] | how events look: a live view on a terminal, plain lines elsewhere |
+
+mod cli;
+mod commands;
+mod context;
+mod error;
+mod signals;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Stock musl malloc is several times slower on the small allocations that JSON and maps make.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let ui = ui::Ui::new(&cli.global);
+    match commands::run(cli, &ui) {
+        Ok(code) => code,
+        Err(error) => {
+            ui.finish();
+            ui.error(&error);
+            ExitCode::from(error.exit_code)
+        }
+    }
+}

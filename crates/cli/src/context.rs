@@ -1,0 +1,53 @@
+//! What the environment says, read once: where the store and the configuration are.
+//!
+//! The libraries never look at the environment or the home directory; verbs give them what this holds.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::Global;
+use crate::error::CommandError;
+use crate::ui::Ui;
+
+/// What every verb needs to know of the world.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Where output goes.
+    pub ui: &'a Ui,
+    /// The folder of the store, an OCI layout.
+    pub store_dir: PathBuf,
+    /// The user's configuration file; it need not exist.
+    pub config_file: PathBuf,
+}
+
+impl<'a> Context<'a> {
+    /// Reads the environment.
+    ///
+    /// Everything is in `--home` or `PANNIER_HOME` where that is given, else the store is in
+    /// `$XDG_DATA_HOME/pannier` and the configuration in `$XDG_CONFIG_HOME/pannier`.
+    pub fn from_environment(global: &Global, ui: &'a Ui) -> Result<Self, CommandError> {
+        if let Some(home) = &global.home {
+            let home = std::path::absolute(home)?;
+            return Ok(Self { ui, store_dir: home.join("store"), config_file: home.join("config.toml") });
+        }
+        let data = xdg("XDG_DATA_HOME", ".local/share")?;
+        let config = xdg("XDG_CONFIG_HOME", ".config")?;
+        Ok(Self { ui, store_dir: data.join("store"), config_file: config.join("config.toml") })
+    }
+}
+
+/// `$variable/pannier`, else `~/fallback/pannier`. A relative value is ignored, as the XDG specification asks.
+fn xdg(variable: &str, fallback: &str) -> Result<PathBuf, CommandError> {
+    let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    match set {
+        Some(dir) => Ok(dir.join("pannier")),
+        None => Ok(home_dir()?.join(fallback).join("pannier")),
+    }
+}
+
+/// The user's home directory.
+pub fn home_dir() -> Result<PathBuf, CommandError> {
+    std::env::home_dir().filter(|home| home.is_absolute() && home != Path::new("/")).ok_or_else(|| {
+        CommandError::new("no home directory is known for this user")
+            .hint("set PANNIER_HOME to a folder that you can write to")
+    })
+}

@@ -1,0 +1,143 @@
+//! How events look: a live view on a terminal, plain stable lines elsewhere.
+//!
+//! The narrative goes to standard output, warnings and errors to standard error. Not here: what to say (the
+//! libraries' events and the verbs decide that).
+
+mod live;
+mod plain;
+mod style;
+
+use std::io::IsTerminal as _;
+use std::sync::Mutex;
+
+use events::{Event, Events};
+
+use crate::cli::Global;
+use crate::error::CommandError;
+pub use style::{Style, bytes, duration};
+
+/// Where all output of the program goes. Shared by all threads.
+#[derive(Debug)]
+pub struct Ui {
+    verbosity: Verbosity,
+    style: Style,
+    errors: Style,
+    view: Mutex<View>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verbosity {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+#[derive(Debug)]
+enum View {
+    Plain(plain::Plain),
+    Live(live::Live),
+}
+
+impl Ui {
+    /// Decides by the options, the environment and what standard output is.
+    pub fn new(global: &Global) -> Self {
+        let verbosity = match (global.quiet, global.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        };
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let plain = global.no_color || set("NO_COLOR") || dumb;
+        let terminal = std::io::stdout().is_terminal();
+        let style = Style { color: terminal && !plain, timestamps: global.timestamps };
+        let errors =
+            Style { color: std::io::stderr().is_terminal() && !plain, timestamps: global.timestamps };
+        let live = terminal && !dumb && !set("CI") && verbosity != Verbosity::Quiet;
+        let view =
+            if live { View::Live(live::Live::new(style)) } else { View::Plain(plain::Plain::new(style)) };
+        Self { verbosity, style, errors, view: Mutex::new(view) }
+    }
+
+    /// How text on standard output is decorated.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// True when the user asked for as little as possible.
+    pub fn is_quiet(&self) -> bool {
+        self.verbosity == Verbosity::Quiet
+    }
+
+    /// The result of a verb: printed whatever the verbosity.
+    pub fn result(&self, text: &str) {
+        self.with_view(|view| view.out(text));
+    }
+
+    /// Prints a failure to standard error.
+    pub fn error(&self, error: &CommandError) {
+        if let Some(detail) = &error.detail {
+            self.err(detail.trim_end());
+        }
+        let mark = self.errors.paint(style::ERROR, "error:");
+        self.err(&format!("{mark} {}", error.message()));
+        for hint in &error.hints {
+            let mark = self.errors.paint(style::HINT, "hint:");
+            self.err(&format!("{mark} {hint}"));
+        }
+    }
+
+    /// Takes the live view off the screen: nothing more will move.
+    pub fn finish(&self) {
+        self.with_view(|view| match view {
+            View::Plain(plain) => plain.flush(),
+            View::Live(live) => live.finish(),
+        });
+    }
+
+    fn err(&self, text: &str) {
+        self.with_view(|view| match view {
+            View::Plain(plain) => plain.err(text),
+            View::Live(live) => live.err(text),
+        });
+    }
+
+    fn with_view(&self, action: impl FnOnce(&mut View)) {
+        // A panic while printing must not silence the report of that panic.
+        let mut view = self.view.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        action(&mut view);
+    }
+
+    fn wants(&self, event: &Event<'_>) -> bool {
+        match event {
+            Event::Warning { .. } => true,
+            Event::Debug { .. } => self.verbosity == Verbosity::Verbose,
+            _ => self.verbosity > Verbosity::Quiet,
+        }
+    }
+}
+
+impl View {
+    fn out(&mut self, text: &str) {
+        match self {
+            Self::Plain(plain) => plain.out(text),
+            Self::Live(live) => live.out(text),
+        }
+    }
+}
+
+impl Events for Ui {
+    fn event(&self, event: Event<'_>) {
+        if !self.wants(&event) {
+            return;
+        }
+        if let Event::Warning { text } = event {
+            let mark = self.errors.paint(style::WARNING, "warning:");
+            return self.err(&format!("{mark} {text}"));
+        }
+        self.with_view(|view| match view {
+            View::Plain(plain) => plain.event(&event),
+            View::Live(live) => live.event(&event),
+        });
+    }
+}

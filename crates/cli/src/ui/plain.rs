@@ -1,0 +1,152 @@
+//! Plain lines: what a log file, a pipe or a CI system sees. Stable, no control characters of ours.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use events::{Event, Phase, Transfer};
+
+use super::style::{Style, bytes, duration};
+
+/// Writes whole lines; a piece of a line from a buildpack waits for the rest.
+#[derive(Debug)]
+pub struct Plain {
+    style: Style,
+    lines: Lines,
+    phase: Option<Phase>,
+    totals: BTreeMap<String, Option<u64>>,
+}
+
+impl Plain {
+    pub fn new(style: Style) -> Self {
+        Self { style, lines: Lines::default(), phase: None, totals: BTreeMap::new() }
+    }
+
+    /// Writes a line to standard output. A reader that went away is no reason to stop a build.
+    pub fn out(&mut self, text: &str) {
+        self.flush();
+        let stamp = self.style.stamp();
+        let mut out = std::io::stdout().lock();
+        for line in text.lines() {
+            let _ = writeln!(out, "{stamp}{line}");
+        }
+        let _ = out.flush();
+    }
+
+    /// Writes a line to standard error.
+    pub fn err(&mut self, text: &str) {
+        self.flush();
+        let stamp = self.style.stamp();
+        let mut err = std::io::stderr().lock();
+        for line in text.lines() {
+            let _ = writeln!(err, "{stamp}{line}");
+        }
+    }
+
+    /// Writes what is left of an unfinished line.
+    pub fn flush(&mut self) {
+        let style = self.style;
+        self.lines.finish(|phase, line| write_output(style, phase, line));
+    }
+
+    pub fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::PhaseStarted { phase } => {
+                self.phase = Some(*phase);
+                self.out(&self.style.heading(&format!("===> {}", phase.name().to_uppercase())));
+            }
+            Event::PhaseEnded { .. } | Event::ModuleEnded { .. } => self.flush(),
+            Event::ModuleStarted { phase: Phase::Build, id, version } => {
+                self.out(&format!("---> {id} {version}"));
+            }
+            Event::Output { phase, bytes, .. } => {
+                let style = self.style;
+                self.lines.push(*phase, bytes, |phase, line| write_output(style, phase, line));
+            }
+            Event::Info { text } | Event::Debug { text } => self.out(text),
+            Event::TransferStarted { id, total, .. } => {
+                self.totals.insert((*id).to_owned(), *total);
+            }
+            Event::TransferEnded { kind, id, reused } => {
+                let total = self.totals.remove(*id).flatten();
+                self.out(&transfer_line(*kind, id, total, *reused));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn write_output(style: Style, phase: Phase, line: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{}{} ", style.stamp(), style.dim(&format!("[{}]", phase.name())));
+    let _ = out.write_all(line);
+    let _ = out.write_all(b"\n");
+    let _ = out.flush();
+}
+
+/// One line for a transfer that ended: `pulled sha256:… (12.3 MB)`.
+pub fn transfer_line(kind: Transfer, id: &str, total: Option<u64>, reused: bool) -> String {
+    let verb = match (kind, reused) {
+        (Transfer::Pull, false) => "pulled",
+        (Transfer::Unpack, false) => "unpacked",
+        (Transfer::Pack, false) => "adding layer",
+        (Transfer::Push, false) => "pushed",
+        (Transfer::Pull | Transfer::Push, true) => "already there:",
+        (Transfer::Unpack, true) => "already unpacked:",
+        (Transfer::Pack, true) => "reusing layer",
+    };
+    match total {
+        Some(total) if !reused => format!("{verb} {id} ({})", bytes(total)),
+        _ => format!("{verb} {id}"),
+    }
+}
+
+/// Cuts what arrives in pieces into lines, one buffer per phase.
+#[derive(Debug, Default)]
+pub struct Lines {
+    partial: BTreeMap<Phase, Vec<u8>>,
+}
+
+impl Lines {
+    /// Takes a piece, gives every line that is now whole, without its end.
+    pub fn push(&mut self, phase: Phase, bytes: &[u8], mut line: impl FnMut(Phase, &[u8])) {
+        let buffer = self.partial.entry(phase).or_default();
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            buffer.extend_from_slice(&rest[..end]);
+            line(phase, buffer.strip_suffix(b"\r").unwrap_or(buffer));
+            buffer.clear();
+            rest = &rest[end + 1..];
+        }
+        buffer.extend_from_slice(rest);
+    }
+
+    /// Gives what is left as if it were whole.
+    pub fn finish(&mut self, mut line: impl FnMut(Phase, &[u8])) {
+        for (phase, buffer) in std::mem::take(&mut self.partial) {
+            if !buffer.is_empty() {
+                line(phase, &buffer);
+            }
+        }
+    }
+}
+
+/// `1.24 s` behind a finished phase.
+pub fn phase_line(phase: Phase, elapsed: std::time::Duration) -> String {
+    format!("{:<8} {}", phase.name(), duration(elapsed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_become_lines() {
+        let mut lines = Lines::default();
+        let mut seen = Vec::new();
+        let mut take = |_: Phase, line: &[u8]| seen.push(String::from_utf8_lossy(line).into_owned());
+        lines.push(Phase::Build, b"a", &mut take);
+        lines.push(Phase::Build, b"b\r\n\nc", &mut take);
+        lines.finish(&mut take);
+        assert_eq!(seen, ["ab", "", "c"]);
+    }
+}

@@ -1,0 +1,119 @@
+//! Colours, times and sizes as text.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style as Ansi};
+
+pub const ERROR: Ansi = AnsiColor::Red.on_default().bold();
+pub const WARNING: Ansi = AnsiColor::Yellow.on_default().bold();
+pub const HINT: Ansi = AnsiColor::Cyan.on_default().bold();
+pub const HEADING: Ansi = AnsiColor::Cyan.on_default().bold();
+pub const GOOD: Ansi = AnsiColor::Green.on_default().bold();
+pub const DIM: Ansi = Ansi::new().dimmed();
+
+/// How text is decorated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// With ANSI colours.
+    pub color: bool,
+    /// With the time of day before each line.
+    pub timestamps: bool,
+}
+
+impl Style {
+    /// The text in that style, or as it is where there are no colours.
+    pub fn paint(self, ansi: Ansi, text: &str) -> String {
+        if self.color { format!("{ansi}{text}{ansi:#}") } else { text.to_owned() }
+    }
+
+    /// Something that went well, or the name of what was made.
+    pub fn good(self, text: &str) -> String {
+        self.paint(GOOD, text)
+    }
+
+    /// Something beside the point.
+    pub fn dim(self, text: &str) -> String {
+        self.paint(DIM, text)
+    }
+
+    /// A heading.
+    pub fn heading(self, text: &str) -> String {
+        self.paint(HEADING, text)
+    }
+
+    /// The time of day in UTC, `2026/01/31 13:05:59.123456 `, as the reference writes it, or nothing.
+    pub fn stamp(self) -> String {
+        if !self.timestamps {
+            return String::new();
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let (days, second) = (now.as_secs() / 86_400, now.as_secs() % 86_400);
+        let (year, month, day) = civil_date(days);
+        format!(
+            "{year:04}/{month:02}/{day:02} {:02}:{:02}:{:02}.{:06} ",
+            second / 3600,
+            second / 60 % 60,
+            second % 60,
+            now.subsec_micros()
+        )
+    }
+}
+
+/// Days since 1970-01-01 as a date of the Gregorian calendar (Howard Hinnant's `civil_from_days`).
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let of_era = shifted % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_shifted + 2) / 5 + 1;
+    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+/// A size for people: `0 B`, `12.3 kB`, `1.3 GB` (powers of ten).
+pub fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A time for people: `3 ms`, `1.24 s`, `2 min 05 s`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 1.0 {
+        format!("{:.0} ms", seconds * 1000.0)
+    } else if seconds < 60.0 {
+        format!("{seconds:.2} s")
+    } else {
+        format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        assert_eq!(civil_date(0), (1970, 1, 1));
+        assert_eq!(civil_date(11_016), (2000, 2, 29));
+        assert_eq!(civil_date(20_454), (2026, 1, 1));
+    }
+
+    #[test]
+    fn sizes_and_times() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1_300_000_000), "1.3 GB");
+        assert_eq!(duration(Duration::from_millis(42)), "42 ms");
+        assert_eq!(duration(Duration::from_secs(125)), "2 min 05 s");
+    }
+}
