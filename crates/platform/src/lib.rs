@@ -1,1 +1,13 @@
 //! The platform side: builds, builders, project descriptors, configuration.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`document`] | TOML files that people write: parsed, with errors that point at the place |
+//! | [`project`] | `project.toml`: what to build with, what to leave out |
+//! | [`env_file`] | build-time environment from `--env`, `--env-file` and the descriptor |
+//! | [`volume`] | `--volume` |
+
+pub mod document;
+pub mod env_file;
+pub mod project;
+pub mod volume;
