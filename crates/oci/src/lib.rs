@@ -3,11 +3,28 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`reference`] | `registry/repository:tag@digest` |
+//! | [`transport`] | names with a transport: `oci:DIR`, `docker://…` |
 //! | [`model`] | descriptors, manifests, indexes, configurations |
+//! | [`image`] | images and layers as values, whatever their source |
+//! | [`layout`] | OCI image layouts |
+//! | [`store`] | the local store: a layout, unpacked layers, caches |
+//! | [`error`] | what can go wrong |
 
+pub mod error;
+pub mod image;
+pub mod layout;
 pub mod model;
 pub mod reference;
+pub mod store;
+#[cfg(test)]
+mod testing;
+pub mod transport;
 
+pub use error::{Error, Result};
+pub use image::{Blobs, Compression, Format, Image, Layer, NewImage, Origin};
 pub use layer::Digest;
+pub use layout::Layout;
 pub use model::{Descriptor, History, ImageConfig, Index, Manifest, Platform, RootFs, RunConfig, media_type};
 pub use reference::{InvalidReference, Reference};
+pub use store::Store;
+pub use transport::{ImageName, InvalidName};

@@ -1,0 +1,158 @@
+//! What can go wrong with images and the places they live in.
+//!
+//! The registry client has errors of its own, which arrive here as [`Error::Source`].
+
+use std::io;
+
+use layer::Digest;
+
+use crate::model::Platform;
+
+/// The result of working with images.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An image, or the place it lives in, is not as it should be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written; the message has its path.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A blob stopped in the middle, or its bytes could not be had.
+    #[error("failed to read blob {digest} of {place}: {source}")]
+    ReadBlob {
+        /// Which blob.
+        digest: Digest,
+        /// Where it was read from.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A blob that a manifest names is not there.
+    #[error("blob {digest} is missing in {place}")]
+    MissingBlob {
+        /// Which blob.
+        digest: Digest,
+        /// Where it should be.
+        place: String,
+    },
+    /// The bytes of a blob are not those its digest names.
+    #[error("blob {digest} in {place} is corrupt: its content has the digest {found}")]
+    CorruptBlob {
+        /// Which blob.
+        digest: Digest,
+        /// Where it is.
+        place: String,
+        /// The digest of what is there.
+        found: Digest,
+    },
+    /// A blob is shorter or longer than its descriptor says.
+    #[error("blob {digest} in {place} has {found} bytes, expected {expected}")]
+    BlobSize {
+        /// Which blob.
+        digest: Digest,
+        /// Where it is.
+        place: String,
+        /// How many bytes the descriptor names.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// A layer does not uncompress to what the image configuration says.
+    #[error("layer {digest} uncompresses to {found}, but the image's configuration says {expected}")]
+    DiffId {
+        /// The layer's blob.
+        digest: Digest,
+        /// The diffID in the configuration.
+        expected: Digest,
+        /// The diffID of the content.
+        found: Digest,
+    },
+    /// No image of this name.
+    #[error("no image `{name}` in {place}")]
+    NoSuchImage {
+        /// The name that was asked for.
+        name: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// An index has nothing for the platform that is wanted.
+    #[error("no image for {wanted}{} in {place}: it has {}", variant_note(.wanted), list(.available))]
+    NoSuchPlatform {
+        /// Where the index is from.
+        place: String,
+        /// What is wanted.
+        wanted: Platform,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// A place has several images and no name says which is meant.
+    #[error("{place} has {} images and none was named: expected one of {}", .names.len(), list(.names))]
+    Ambiguous {
+        /// The layout or archive.
+        place: String,
+        /// The names of those that have one.
+        names: Vec<String>,
+    },
+    /// A manifest, configuration, index or archive breaks the rules of its format.
+    #[error("invalid {what}: {reason}")]
+    Invalid {
+        /// What is invalid, with the place it is from.
+        what: String,
+        /// The rule it breaks, and what was expected.
+        reason: String,
+    },
+    /// Text that should be JSON of a certain shape is not.
+    #[error("invalid {what}: {source}")]
+    Json {
+        /// What was parsed, with the place it is from.
+        what: String,
+        /// Where and why parsing stopped.
+        source: serde_json::Error,
+    },
+    /// Somebody else is using what was asked for.
+    #[error("{what} is in use by another process")]
+    Busy {
+        /// What is locked.
+        what: String,
+    },
+    /// What happened in a source or sink that has errors of its own.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), reason: reason.into() }
+    }
+
+    /// The error inside a reader's error, where [`Error::into_io`] put one.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(error) => error,
+            Err(error) => Self::Io(error),
+        }
+    }
+
+    /// For readers, whose errors must be [`io::Error`]s.
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            Self::Io(error) => error,
+            other => io::Error::new(io::ErrorKind::InvalidData, other),
+        }
+    }
+
+    /// True when the bytes of a blob are at fault, so that fetching it again can help.
+    pub fn is_corrupt_blob(&self) -> bool {
+        matches!(self, Self::CorruptBlob { .. } | Self::BlobSize { .. } | Self::DiffId { .. })
+    }
+}
+
+fn variant_note(platform: &Platform) -> &'static str {
+    // A bare `linux/arm` is ambiguous to people; say that any variant would have done.
+    if platform.architecture == "arm" && platform.variant.is_none() { " (any variant)" } else { "" }
+}
+
+fn list(items: &[String]) -> String {
+    if items.is_empty() { "nothing with a name".to_owned() } else { items.join(", ") }
+}

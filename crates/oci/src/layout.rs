@@ -1,0 +1,360 @@
+//! An OCI image layout: a folder with `oci-layout`, `index.json` and `blobs/sha256/…` (OCI image specification,
+//! "Image Layout"). The store is one too, with more beside it.
+//!
+//! Readers never lock: `index.json` and blobs only ever appear whole. Writers of `index.json` take turns by a
+//! lock on the folder itself, so that nothing foreign is left in it.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err as fs;
+use layer::{Digest, Hasher};
+
+use crate::error::{Error, Result};
+use crate::image::{Blobs, Image, Origin, describe, parse_index, read_document, select, to_json};
+use crate::model::{Descriptor, Index, Platform, media_type};
+
+/// The annotation of an entry of `index.json` that names it.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Images inside images inside images: nobody nests deeper, and a loop of indexes must end.
+const MAX_NESTING: usize = 4;
+
+const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// An OCI image layout in a folder.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    /// The layout in `dir`.
+    ///
+    /// # Errors
+    /// When there is none, or its version is not 1.x.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        check_layout_file(&fs::read(dir.join("oci-layout"))?, &dir.display().to_string())?;
+        Ok(Self { dir })
+    }
+
+    /// The layout in `dir`, made where there is none yet.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, holds something else, or is a layout of another version.
+    pub fn create(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        if dir.join("oci-layout").exists() {
+            return Self::open(dir);
+        }
+        let foreign =
+            || Error::invalid(format!("OCI layout {}", dir.display()), "the folder holds something else");
+        match fs::read_dir(&dir) {
+            // What an interrupted run of ours leaves is not foreign: `blobs` comes first, `oci-layout` last.
+            Ok(entries) => {
+                let mut names = entries.filter_map(|entry| entry.ok()).map(|entry| entry.file_name());
+                if names.any(|name| name != "blobs") {
+                    return Err(foreign());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        fs::create_dir_all(dir.join("blobs/sha256"))?;
+        let layout = Self { dir };
+        replace_file(&layout.dir.join("oci-layout"), LAYOUT_FILE.as_bytes())?;
+        Ok(layout)
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file of a blob, there or not.
+    pub fn blob_path(&self, digest: Digest) -> PathBuf {
+        self.dir.join("blobs").join(digest.algorithm()).join(digest.hex())
+    }
+
+    /// True when the blob is there with the size it should have.
+    pub fn has(&self, blob: &Descriptor) -> bool {
+        fs::metadata(self.blob_path(blob.digest)).is_ok_and(|meta| meta.is_file() && meta.len() == blob.size)
+    }
+
+    /// Opens a blob, checking its size.
+    ///
+    /// # Errors
+    /// When it is missing or has another size.
+    pub fn open_blob(&self, blob: &Descriptor) -> Result<fs::File> {
+        let place = self.dir.display().to_string();
+        let file = fs::File::open(self.blob_path(blob.digest)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::MissingBlob { digest: blob.digest, place: place.clone() },
+            _ => Error::Io(error),
+        })?;
+        let found = file.metadata()?.len();
+        if found != blob.size {
+            return Err(Error::BlobSize { digest: blob.digest, place, expected: blob.size, found });
+        }
+        Ok(file)
+    }
+
+    /// `index.json`; an empty one where the file is missing.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no index.
+    pub fn index(&self) -> Result<Index> {
+        let path = self.dir.join("index.json");
+        match fs::read(&path) {
+            Ok(bytes) => parse_index(&bytes, &path.display().to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(empty_index()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Changes `index.json` as one step among writers. `edit` says whether it changed anything.
+    ///
+    /// # Errors
+    /// When the file cannot be read or replaced.
+    pub fn edit_index(&self, edit: impl FnOnce(&mut Index) -> bool) -> Result<bool> {
+        let folder = fs::File::open(&self.dir)?;
+        folder.file().lock()?;
+        let mut index = self.index()?;
+        let changed = edit(&mut index);
+        if changed || !self.dir.join("index.json").exists() {
+            replace_file(&self.dir.join("index.json"), &to_json(&index, "image index")?)?;
+        }
+        Ok(changed)
+    }
+
+    /// Writes a blob from memory, unless it is there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
+        let descriptor = describe(media_type, bytes);
+        if !self.has(&descriptor) {
+            replace_file(&self.blob_path(descriptor.digest), bytes)?;
+        }
+        Ok(descriptor)
+    }
+
+    /// Takes the blob from `reader`, unless it is there, and verifies it. `progress` hears of each piece's bytes.
+    ///
+    /// # Errors
+    /// When reading or writing fails or the content is not what the descriptor says; nothing is left then.
+    pub fn copy_blob(&self, blob: &Descriptor, reader: impl Read, progress: impl FnMut(u64)) -> Result<()> {
+        let mut temporary = tempfile::NamedTempFile::new_in(self.blob_path(blob.digest).with_file_name(""))?;
+        copy_verified(blob, reader, temporary.as_file_mut(), &self.dir.display().to_string(), progress)?;
+        persist(temporary, &self.blob_path(blob.digest))
+    }
+
+    /// The images and indexes that `index.json` lists, with their names.
+    ///
+    /// # Errors
+    /// As [`Layout::index`].
+    pub fn names(&self) -> Result<Vec<(Option<String>, Descriptor)>> {
+        let entries = self.index()?.manifests.into_iter();
+        Ok(entries.map(|entry| (entry.annotations.get(REF_NAME).cloned(), entry)).collect())
+    }
+
+    /// The image of this name for this platform; without a name, the only one there is. A name matches the whole
+    /// [`REF_NAME`], or its tag.
+    ///
+    /// # Errors
+    /// When there is no such image, several, none for the platform, or a document is invalid.
+    pub fn image(&self, name: Option<&str>, platform: &Platform) -> Result<Image> {
+        let index = self.index()?;
+        find_image(&index, name, platform, &(Arc::new(self.clone()) as Arc<dyn Blobs>))
+    }
+
+    /// Lists `descriptor` in `index.json` under `name`, instead of what had this name (for the same platform).
+    ///
+    /// # Errors
+    /// As [`Layout::edit_index`].
+    pub fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<()> {
+        let mut entry = descriptor.clone();
+        match name {
+            Some(name) => entry.annotations.insert(REF_NAME.to_owned(), name.to_owned()),
+            None => entry.annotations.remove(REF_NAME),
+        };
+        self.edit_index(|index| replace_entry(index, entry)).map(|_| ())
+    }
+}
+
+impl Blobs for Layout {
+    fn open(&self, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let mut file = self.open_blob(blob)?;
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset))?;
+        }
+        Ok(Box::new(file))
+    }
+
+    fn local_path(&self, blob: &Descriptor) -> Option<PathBuf> {
+        self.has(blob).then(|| self.blob_path(blob.digest))
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Local(self.dir.display().to_string())
+    }
+}
+
+/// Puts `entry` into `index`, instead of one with the same name and platform (or, without a name, the same
+/// digest). True when that changed anything.
+pub(crate) fn replace_entry(index: &mut Index, entry: Descriptor) -> bool {
+    let name = entry.annotations.get(REF_NAME);
+    let same = |old: &Descriptor| match name {
+        Some(_) => old.annotations.get(REF_NAME) == name && old.platform == entry.platform,
+        None => old.digest == entry.digest && !old.annotations.contains_key(REF_NAME),
+    };
+    match index.manifests.iter().position(same) {
+        Some(at) if index.manifests[at] == entry => return false,
+        Some(at) => index.manifests[at] = entry,
+        None => index.manifests.push(entry),
+    }
+    true
+}
+
+/// The image of this name and platform in an index, through indexes in it, with its blobs from `blobs`.
+pub(crate) fn find_image(
+    index: &Index,
+    name: Option<&str>,
+    platform: &Platform,
+    blobs: &Arc<dyn Blobs>,
+) -> Result<Image> {
+    let place = blobs.origin().to_string();
+    let named = |entry: &&Descriptor| match name {
+        Some(name) => {
+            entry.annotations.get(REF_NAME).is_some_and(|full| full == name || tag_of(full) == name)
+        }
+        None => true,
+    };
+    let found: Vec<Descriptor> = index.manifests.iter().filter(named).cloned().collect();
+    let names = || index.manifests.iter().filter_map(|e| e.annotations.get(REF_NAME).cloned()).collect();
+    match (found.as_slice(), name) {
+        ([], Some(name)) => return Err(Error::NoSuchImage { name: name.to_owned(), place }),
+        ([], None) => return Err(Error::invalid(format!("OCI layout {place}"), "it has no image")),
+        ([_, ..], Some(_)) | ([_], None) => {}
+        // Several entries without a name asked for: fine where they are one image for several platforms.
+        (several, None) => {
+            let first = several[0].annotations.get(REF_NAME);
+            if several.iter().any(|e| e.annotations.get(REF_NAME) != first || e.platform.is_none()) {
+                return Err(Error::Ambiguous { place, names: names() });
+            }
+        }
+    }
+    resolve(&Index { manifests: found, ..empty_index() }, platform, blobs)
+}
+
+/// The image for this platform in an index, through indexes in it.
+pub(crate) fn resolve(index: &Index, platform: &Platform, blobs: &Arc<dyn Blobs>) -> Result<Image> {
+    let place = blobs.origin().to_string();
+    let mut entry = select(index, platform, &place)?.clone();
+    let mut through = None;
+    for _ in 0..MAX_NESTING {
+        if !media_type::is_index(&entry.media_type) {
+            let mut image = Image::load(entry, blobs)?;
+            image.index = through;
+            return Ok(image);
+        }
+        through = through.or(Some(entry.digest));
+        let inner = parse_index(&read_document(&**blobs, &entry)?, &place)?;
+        entry = select(&inner, platform, &place)?.clone();
+    }
+    Err(Error::invalid(format!("image index of {place}"), format!("nested more than {MAX_NESTING} deep")))
+}
+
+/// The tag in `registry/repository:tag`, or the text itself.
+fn tag_of(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((_, tag)) if !tag.contains('/') => tag,
+        _ => name,
+    }
+}
+
+pub(crate) fn empty_index() -> Index {
+    Index {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_INDEX.to_owned()),
+        manifests: Vec::new(),
+        annotations: Default::default(),
+        extra: Default::default(),
+    }
+}
+
+pub(crate) fn check_layout_file(bytes: &[u8], place: &str) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct LayoutFile {
+        image_layout_version: String,
+    }
+    let what = format!("oci-layout of {place}");
+    let file: LayoutFile =
+        serde_json::from_slice(bytes).map_err(|source| Error::Json { what: what.clone(), source })?;
+    if !file.image_layout_version.starts_with("1.") {
+        return Err(Error::invalid(what, format!("version `{}`, expected 1.0.0", file.image_layout_version)));
+    }
+    Ok(())
+}
+
+/// Copies a blob and checks that it is the one described. `place` names the source in errors.
+pub(crate) fn copy_verified(
+    blob: &Descriptor,
+    reader: impl Read,
+    mut writer: impl Write,
+    place: &str,
+    mut progress: impl FnMut(u64),
+) -> Result<()> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    let mut reader = reader.take(blob.size + 1);
+    let mut found = 0;
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::from_io(error)),
+        };
+        hasher.update(&buffer[..count]);
+        writer.write_all(&buffer[..count])?;
+        found += count as u64;
+        progress(count as u64);
+    }
+    let (digest, place) = (blob.digest, place.to_owned());
+    if found != blob.size {
+        return Err(Error::BlobSize { digest, place, expected: blob.size, found });
+    }
+    match hasher.finish() {
+        found if found == digest => Ok(()),
+        found => Err(Error::CorruptBlob { digest, place, found }),
+    }
+}
+
+/// Writes a file by a temporary one beside it, synced, then renamed over it.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    temporary.write_all(bytes)?;
+    persist(temporary, path)
+}
+
+/// Syncs a temporary file and gives it its name. The order of the renames of one writer is kept by the file
+/// system's journal, so that a name never points at what is not on disk yet.
+pub(crate) fn persist(temporary: tempfile::NamedTempFile, path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| {
+        io::Error::new(
+            error.error.kind(),
+            format!("failed to rename to `{}`: {}", path.display(), error.error),
+        )
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! `tmp/`: a folder for each open store, held by a lock file, so that what a killed process left is known as such.
+//!
+//! `NAME.lock` is made and locked before the folder `NAME`, and removed after it. A lock that can be taken has no
+//! owner; a folder without a lock file neither.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fs_err as fs;
+
+use crate::error::Result;
+
+/// The scratch folder of one open store, made when first asked for.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    root: PathBuf,
+    own: OnceLock<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    dir: PathBuf,
+    lock: PathBuf,
+    _held: fs::File,
+}
+
+impl Scratch {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, own: OnceLock::new() }
+    }
+
+    /// This store's folder; the first call also removes what dead processes left.
+    pub(super) fn dir(&self) -> Result<&Path> {
+        if self.own.get().is_none() {
+            fs::create_dir_all(&self.root)?;
+            sweep(&self.root)?;
+            if let Err(spare) = self.own.set(Own::make(&self.root)?) {
+                spare.remove();
+            }
+        }
+        Ok(self.own.get().map_or(self.root.as_path(), |own| own.dir.as_path()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(own) = self.own.take() {
+            own.remove();
+        }
+    }
+}
+
+impl Own {
+    fn make(root: &Path) -> Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let name = format!("{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+            let lock = root.join(format!("{name}.lock"));
+            let held = match fs::OpenOptions::new().write(true).create_new(true).open(&lock) {
+                Ok(file) => file,
+                // The process of this id in another pid namespace, or a dead one that the sweep could not remove.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error.into()),
+            };
+            held.file().lock()?;
+            // A sweep may have come between making the file and locking it.
+            if !same_file(&held, &lock) {
+                continue;
+            }
+            let dir = root.join(name);
+            fs::create_dir(&dir)?;
+            return Ok(Self { dir, lock, _held: held });
+        }
+    }
+
+    /// Best effort: the next process sweeps what stays.
+    fn remove(self) {
+        let _ = remove_tree(&self.dir);
+        let _ = fs::remove_file(&self.lock);
+    }
+}
+
+/// Removes what processes that are gone left.
+pub(super) fn sweep(root: &Path) -> Result<()> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let path = entry?.path();
+        match path.extension() {
+            Some(extension) if extension == "lock" => sweep_lock(&path),
+            _ => folders.push(path),
+        }
+    }
+    // A folder is younger than its lock file, so one without was left by an interrupted sweep.
+    for folder in folders.iter().filter(|folder| !with_lock(folder).exists()) {
+        let _ = remove_tree(folder);
+    }
+    Ok(())
+}
+
+fn sweep_lock(lock: &Path) {
+    let Ok(file) = fs::OpenOptions::new().write(true).open(lock) else { return };
+    if file.file().try_lock().is_err() || !same_file(&file, lock) {
+        return;
+    }
+    let _ = remove_tree(&lock.with_extension(""));
+    let _ = fs::remove_file(lock);
+}
+
+fn with_lock(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+fn same_file(open: &fs::File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
+    matches!((open.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if id(&a) == id(&b))
+}
+
+/// Removes a file or a whole tree, also one whose folders nobody may write to (as layers and overlays leave).
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        meta => meta?,
+    };
+    if !meta.is_dir() {
+        return fs::remove_file(path);
+    }
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path)?;
+            fs::remove_dir_all(path)
+        }
+        result => result,
+    }
+}
+
+fn open_up(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_the_dead_and_spares_the_living() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("tmp");
+        let living = Scratch::new(root.clone());
+        fs::write(living.dir().unwrap().join("half"), "x").unwrap();
+        fs::create_dir_all(root.join("9-9/deep")).unwrap();
+        fs::write(root.join("9-9.lock"), "").unwrap();
+        fs::create_dir(root.join("8-8")).unwrap();
+        fs::write(root.join("stray"), "").unwrap();
+
+        sweep(&root).unwrap();
+
+        let own = living.dir().unwrap().to_owned();
+        let left: Vec<_> = fs::read_dir(&root).unwrap().map(|e| e.unwrap().path()).collect();
+        assert!(own.join("half").exists());
+        assert_eq!(left.len(), 2, "{left:?}");
+        drop(living);
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn removes_folders_nobody_may_write_to() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temp = tempfile::tempdir().unwrap();
+        let tree = temp.path().join("tree");
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::write(tree.join("a/b/c"), "x").unwrap();
+        for folder in ["a/b", "a"] {
+            fs::set_permissions(tree.join(folder), std::fs::Permissions::from_mode(0)).unwrap();
+        }
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
+    }
+}

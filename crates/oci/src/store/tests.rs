@@ -1,0 +1,119 @@
+use std::io::Write as _;
+
+use super::*;
+use crate::image::Format;
+use crate::model::media_type;
+use crate::testing::{Memory, image_of, tar};
+
+fn store() -> (tempfile::TempDir, Store) {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path().join("store")).unwrap();
+    (temp, store)
+}
+
+fn host() -> Platform {
+    "linux/amd64".parse().unwrap()
+}
+
+fn fill(store: &Store, content: &[u8]) -> Image {
+    let memory = Arc::new(Memory::default());
+    let image = image_of(&memory, &[tar("a", content)], Format::Oci);
+    store.put(&image.descriptor.media_type, &image.manifest_bytes).unwrap();
+    store.put(&image.manifest.config.media_type, &image.config_bytes).unwrap();
+    let mut writer = store.blob_writer().unwrap();
+    io::copy(&mut image.layers()[0].open().unwrap(), &mut writer).unwrap();
+    let layer = writer.commit(media_type::OCI_LAYER).unwrap();
+    assert_eq!(layer, image.layers()[0].descriptor);
+    image
+}
+
+#[test]
+fn images_have_names() {
+    let (_temp, store) = store();
+    let reference: Reference = "me/app:v1".parse().unwrap();
+    let image = fill(&store, b"1");
+    assert!(store.image(&reference, &host()).unwrap().is_none());
+    store.tag_image(&reference, &image).unwrap();
+
+    let found = store.image(&reference, &host()).unwrap().unwrap();
+    assert_eq!(found.digest(), image.digest());
+    assert!(found.layers()[0].blobs.local_path(&found.layers()[0].descriptor).is_some());
+    assert!(store.image(&reference, &"linux/arm64".parse().unwrap()).unwrap().is_none());
+    let by_digest = reference.with_digest(image.digest());
+    assert_eq!(store.image(&by_digest, &host()).unwrap().unwrap().digest(), image.digest());
+
+    let list = store.list().unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].name.as_deref(), Some("docker.io/me/app:v1"));
+    assert_eq!(list[0].platform, Some(host()));
+    assert_eq!(list[0].size, Some(image.size()));
+
+    assert!(store.untag(&reference).unwrap());
+    assert!(!store.untag(&reference).unwrap());
+    assert!(store.image(&reference, &host()).unwrap().is_none());
+}
+
+#[test]
+fn the_index_an_image_came_through_is_remembered() {
+    let (_temp, store) = store();
+    let reference: Reference = "debian".parse().unwrap();
+    let source = Digest::of(b"an index");
+    let image = fill(&store, b"1").with_index(Some(source));
+    store.tag_image(&reference, &image).unwrap();
+    assert_eq!(store.image(&reference, &host()).unwrap().unwrap().index, Some(source));
+    // Asking by the index's digest finds the image it stood for.
+    assert!(store.image(&reference.with_digest(source), &host()).unwrap().is_some());
+}
+
+#[test]
+fn a_writer_without_commit_leaves_nothing() {
+    let (_temp, store) = store();
+    let mut writer = store.blob_writer().unwrap();
+    writer.write_all(b"half").unwrap();
+    let path = writer.path().to_owned();
+    assert!(path.exists());
+    drop(writer);
+    assert!(!path.exists());
+    assert!(store.unhashed_blob_writer().unwrap().commit("x").is_err());
+    let scratch = store.scratch_dir().unwrap().to_owned();
+    drop(store);
+    assert!(!scratch.exists());
+}
+
+#[test]
+fn a_blob_of_another_size_is_not_there() {
+    let (_temp, store) = store();
+    let blob = store.put("x", b"hello").unwrap();
+    assert!(store.has(&blob));
+    fs::write(store.blob_path(blob.digest), "hell").unwrap();
+    assert!(!store.has(&blob));
+    assert!(matches!(store.open_blob(&blob), Err(Error::BlobSize { found: 4, expected: 5, .. })));
+    assert!(matches!(store.document(&blob), Err(Error::BlobSize { .. })));
+    // Writing it again repairs it.
+    store.put("x", b"hello").unwrap();
+    assert_eq!(store.document(&blob).unwrap(), b"hello");
+    store.discard(blob.digest).unwrap();
+    assert!(matches!(store.open_blob(&blob), Err(Error::MissingBlob { .. })));
+}
+
+#[test]
+fn writers_at_once_lose_nothing() {
+    let (_temp, store) = store();
+    let dir = store.dir().to_owned();
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let dir = &dir;
+            scope.spawn(move || {
+                // Each its own lock, as separate processes have.
+                let store = Store::open(dir).unwrap();
+                for n in 0..8_u8 {
+                    let image = fill(&store, &[n]);
+                    let reference = format!("app{writer}:{n}").parse().unwrap();
+                    store.tag_image(&reference, &image).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(store.list().unwrap().len(), 64);
+    assert!(store.list().unwrap().iter().all(|entry| entry.size.is_some()));
+}
