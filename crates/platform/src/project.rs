@@ -334,15 +334,13 @@ impl Reader<'_> {
                 .error(exclude.span(), "`include` and `exclude` are both there")
                 .with_help("keep one of them: `include` alone leaves out everything else"));
         }
-        let (patterns, make): (_, fn(&[String]) -> Result<Filter, InvalidPattern>) = match (include, exclude)
-        {
-            (Some(include), _) => (include, Filter::include),
-            (None, Some(exclude)) => (exclude, Filter::exclude),
-            (None, None) => return Ok(Filter::default()),
+        let included = include.is_some();
+        let Some(patterns) = include.or(exclude).map(Spanned::into_inner) else {
+            return Ok(Filter::default());
         };
-        let patterns = patterns.into_inner();
-        let texts: Vec<String> = patterns.iter().map(|pattern| pattern.get_ref().clone()).collect();
-        make(&texts).map_err(|error| {
+        let texts: Vec<&str> = patterns.iter().map(|pattern| pattern.get_ref().as_str()).collect();
+        let filter = if included { Filter::include(&texts) } else { Filter::exclude(&texts) };
+        filter.map_err(|error| {
             let place = patterns.iter().find(|pattern| *pattern.get_ref() == error.pattern);
             self.document.error(place.map(Spanned::span), error.to_string())
         })
