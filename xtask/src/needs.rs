@@ -27,6 +27,7 @@ const NEEDS: &[Need] = &[
     need("mmdebstrap", "mmdebstrap", "tests on a Debian base image"),
     need(DEBIAN_KEYS, "debian-archive-keyring", "tests on a Debian base image"),
     need("busybox", "busybox-static", "tests on a small base image"),
+    need("bash-static", "bash-static", "tests on a small base image"),
     need("newuidmap", "uidmap", "tests as a user with subordinate ids"),
     need("setpriv", "util-linux", "tests as an ordinary user"),
     need("musl-gcc", "musl-tools", "static binaries"),

@@ -1,1 +1,34 @@
-//! Real parts for tests: registries, base images, users.
+//! Real parts for tests: people, machines, base images, buildpacks, builders, and readers of what came out.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`needs`] | which programs are there; a test without its needs says so and is skipped |
+//! | [`person`] | who runs a command: the caller, or an ordinary user with or without subordinate ids |
+//! | [`machine`] | a folder with a home, a store and the real `pannier` binary |
+//! | [`tree`] | layer tars, entry by entry, hostile ones included |
+//! | [`image`] | images out of layers, written as OCI layouts |
+//! | [`base`] | base images: a small one, a Debian one, one without a shell |
+//! | [`buildpack`], [`builder`] | buildpacks out of shell scripts, builder images out of buildpacks |
+//! | [`read`] | what an image in a layout or an archive contains |
+//!
+//! Nothing here uses the crates under test: a mistake there must not be able to hide behind the same mistake here.
+//! What does not live here: assertions about Pannier.
+
+pub mod base;
+pub mod builder;
+pub mod buildpack;
+pub mod image;
+pub mod machine;
+pub mod needs;
+pub mod person;
+pub mod read;
+pub mod tree;
+
+pub use base::Base;
+pub use builder::Builder;
+pub use buildpack::Buildpack;
+pub use image::{Image, Layout};
+pub use machine::{Machine, Output};
+pub use person::Person;
+pub use read::ReadImage;
+pub use tree::Tree;
