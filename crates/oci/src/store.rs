@@ -26,10 +26,15 @@ use crate::model::{Descriptor, Index, Platform};
 use crate::reference::Reference;
 
 mod blob;
+mod prune;
 mod scratch;
+mod verify;
+mod walk;
 
 pub use blob::BlobWriter;
+pub use prune::Pruned;
 use scratch::Scratch;
+pub use verify::{Problem, Report};
 
 /// The annotation of an entry in `index.json` with the digest of the index that the name stood for where the
 /// image came from: what a registry must still answer for the image to be the newest.
@@ -44,7 +49,7 @@ struct Inner {
     layout: Layout,
     scratch: Scratch,
     /// Holds the shared lock.
-    _in_use: fs::File,
+    in_use: fs::File,
 }
 
 /// An image in the store's list.
@@ -80,7 +85,7 @@ impl Store {
             .open(layout.dir().join("in-use.lock"))?;
         in_use.file().lock_shared()?;
         let scratch = Scratch::new(layout.dir().join("tmp"));
-        Ok(Self(Arc::new(Inner { layout, scratch, _in_use: in_use })))
+        Ok(Self(Arc::new(Inner { layout, scratch, in_use })))
     }
 
     fn create(dir: PathBuf) -> Result<Layout> {

@@ -183,7 +183,7 @@ mod tests {
         fs::create_dir_all(tree.join("a/b")).unwrap();
         fs::write(tree.join("a/b/c"), "x").unwrap();
         for folder in ["a/b", "a"] {
-            fs::set_permissions(tree.join(folder), std::fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(tree.join(folder), std::fs::Permissions::from_mode(0o000)).unwrap();
         }
         remove_tree(&tree).unwrap();
         assert!(!tree.exists());

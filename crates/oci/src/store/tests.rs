@@ -117,3 +117,70 @@ fn writers_at_once_lose_nothing() {
     assert_eq!(store.list().unwrap().len(), 64);
     assert!(store.list().unwrap().iter().all(|entry| entry.size.is_some()));
 }
+
+#[test]
+fn prune_keeps_what_is_listed() {
+    let (_temp, store) = store();
+    let kept = fill(&store, b"kept");
+    let gone = fill(&store, b"gone");
+    store.tag_image(&"kept".parse().unwrap(), &kept).unwrap();
+    for image in [&kept, &gone] {
+        fs::create_dir_all(store.dir().join("rootfs/ids").join(image.layers()[0].diff_id.hex()).join("a"))
+            .unwrap();
+    }
+    fs::create_dir_all(store.cache_dir().join("old")).unwrap();
+    fs::create_dir_all(store.cache_dir().join("new")).unwrap();
+
+    let other = Store::open(store.dir()).unwrap();
+    assert!(matches!(store.prune(|_| true), Err(Error::Busy { .. })));
+    assert!(store.has(&gone.descriptor));
+    drop(other);
+
+    let pruned = store.prune(|cache| cache.ends_with("new")).unwrap();
+    // The configuration and the layer are gone with the manifest.
+    assert_eq!((pruned.blobs, pruned.rootfs, pruned.caches), (3, 1, 1));
+    assert!(pruned.bytes > 0);
+    assert!(!store.has(&gone.descriptor));
+    assert!(!store.dir().join("rootfs/ids").join(gone.layers()[0].diff_id.hex()).exists());
+    assert!(store.dir().join("rootfs/ids").join(kept.layers()[0].diff_id.hex()).exists());
+    assert!(store.cache_dir().join("new").exists());
+    assert!(store.image(&"kept".parse().unwrap(), &host()).unwrap().is_some());
+    assert!(store.verify().unwrap().problems.is_empty());
+    assert_eq!(store.prune(|_| true).unwrap().blobs, 0);
+    // After a prune others can open the store again.
+    Store::open(store.dir()).unwrap();
+}
+
+#[test]
+fn prune_refuses_to_guess() {
+    let (_temp, store) = store();
+    let image = fill(&store, b"1");
+    store.tag_image(&"app".parse().unwrap(), &image).unwrap();
+    fs::write(store.blob_path(image.digest()), "x").unwrap();
+    let error = store.prune(|_| true).unwrap_err().to_string();
+    assert!(error.starts_with("invalid image `docker.io/library/app:latest`: blob sha256:"), "{error}");
+    assert!(store.has(&image.layers()[0].descriptor));
+}
+
+#[test]
+fn verify_names_the_blob_and_the_images_that_need_it() {
+    let (_temp, store) = store();
+    let image = fill(&store, b"1");
+    store.tag_image(&"one".parse().unwrap(), &image).unwrap();
+    store.tag_image(&"two".parse().unwrap(), &image).unwrap();
+    let report = store.verify().unwrap();
+    assert_eq!((report.blobs, report.images, report.problems.len()), (3, 2, 0));
+
+    let layer = &image.layers()[0].descriptor;
+    fs::write(store.blob_path(layer.digest), vec![0; layer.size as usize]).unwrap();
+    fs::remove_file(store.blob_path(image.manifest.config.digest)).unwrap();
+    fs::write(store.dir().join("blobs/sha256/stray"), "").unwrap();
+    let report = store.verify().unwrap();
+    let both = ["docker.io/library/one:latest", "docker.io/library/two:latest"];
+    let find = |digest| report.problems.iter().find(|p| p.blob == digest).unwrap();
+    assert_eq!(report.problems.len(), 3);
+    assert!(matches!(find(Some(layer.digest)).error, Error::CorruptBlob { .. }));
+    assert!(matches!(find(Some(image.manifest.config.digest)).error, Error::MissingBlob { .. }));
+    assert_eq!(find(Some(image.manifest.config.digest)).images, both);
+    assert!(find(None).error.to_string().contains("stray"));
+}

@@ -1,0 +1,136 @@
+//! Removing what nothing refers to: blobs and unpacked layers of no listed image, caches that the caller gives up.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use fs_err as fs;
+use layer::Digest;
+
+use super::scratch::{remove_tree, sweep};
+use super::{Store, walk};
+use crate::error::{Error, Result};
+
+/// What a prune removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Number of blobs.
+    pub blobs: usize,
+    /// Number of unpacked layers.
+    pub rootfs: usize,
+    /// Number of build caches.
+    pub caches: usize,
+    /// Bytes on disk that were freed.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes blobs and unpacked layers that no listed image refers to, and the entries of the cache folder for
+    /// which `keep_cache` says no. Nobody else may have the store open: what a build has just written or found,
+    /// nothing refers to yet.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another process has the store open. When a document of a listed image cannot be read,
+    /// nothing is removed: what it refers to is not known.
+    pub fn prune(&self, keep_cache: impl Fn(&Path) -> bool) -> Result<Pruned> {
+        let trash = tempfile::Builder::new().prefix("pruned-").tempdir_in(self.scratch_dir()?)?.keep();
+        let pruned = self.alone(|| self.collect(&trash, keep_cache))?;
+        // The trees are out of the way; removing them takes long, and others may go on meanwhile.
+        let bytes = pruned.bytes + disk_usage(&trash)?;
+        remove_tree(&trash)?;
+        Ok(Pruned { bytes, ..pruned })
+    }
+
+    /// Does something while no other process has the store open.
+    fn alone<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let lock = self.0.in_use.file();
+        let result = match lock.try_lock() {
+            Ok(()) => work(),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(Error::Busy { what: format!("the store {}", self.dir().display()) })
+            }
+            Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+        };
+        lock.lock_shared()?;
+        result
+    }
+
+    fn collect(&self, trash: &Path, keep_cache: impl Fn(&Path) -> bool) -> Result<Pruned> {
+        sweep_others(self)?;
+        let used = self.used()?;
+        let mut pruned = Pruned::default();
+        for entry in fs::read_dir(self.dir().join("blobs/sha256"))? {
+            let entry = entry?;
+            let digest = format!("sha256:{}", entry.file_name().to_string_lossy()).parse();
+            if !digest.is_ok_and(|digest| used.blobs.contains(&digest)) {
+                pruned.bytes += on_disk(&entry.metadata()?);
+                pruned.blobs += 1;
+                fs::remove_file(entry.path())?;
+            }
+        }
+        for kind in folders(&self.dir().join("rootfs"))? {
+            for tree in folders(&kind)? {
+                let name = tree.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if !format!("sha256:{name}").parse().is_ok_and(|id| used.diff_ids.contains(&id)) {
+                    pruned.rootfs += 1;
+                    fs::rename(&tree, trash.join(format!("rootfs-{}", pruned.rootfs)))?;
+                }
+            }
+        }
+        for cache in folders(&self.cache_dir())?.into_iter().filter(|cache| !keep_cache(cache)) {
+            pruned.caches += 1;
+            fs::rename(&cache, trash.join(format!("cache-{}", pruned.caches)))?;
+        }
+        Ok(pruned)
+    }
+
+    fn used(&self) -> Result<Used> {
+        let mut used = Used::default();
+        for entry in self.0.layout.index()?.manifests {
+            walk::reachable(&self.0.layout, &entry, &mut |found| {
+                match found {
+                    walk::Found::Blob(blob) => used.blobs.insert(blob.digest),
+                    walk::Found::DiffId(diff_id) => used.diff_ids.insert(diff_id),
+                };
+            })
+            .map_err(|error| walk::name_image(&entry, error))?;
+        }
+        Ok(used)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    blobs: BTreeSet<Digest>,
+    diff_ids: BTreeSet<Digest>,
+}
+
+fn sweep_others(store: &Store) -> Result<()> {
+    store.scratch_dir()?;
+    sweep(&store.dir().join("tmp"))
+}
+
+/// The entries of a folder; none where it is missing.
+fn folders(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// Bytes on disk of a tree. A file of several links counts in parts, so that all of them make one.
+fn disk_usage(path: &Path) -> Result<u64> {
+    let meta = fs::symlink_metadata(path)?;
+    let mut bytes = on_disk(&meta);
+    if meta.is_dir() {
+        for entry in fs::read_dir(path)? {
+            bytes += disk_usage(&entry?.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn on_disk(meta: &std::fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let links = if meta.is_dir() { 1 } else { meta.nlink().max(1) };
+    meta.blocks() * 512 / links
+}
