@@ -3,12 +3,18 @@
 //! A *tree* is a folder on disk, a *layer* is a tar stream that makes it again. This crate turns one into the
 //! other; it knows nothing of images, registries or buildpacks.
 
+mod compress;
 mod digest;
 mod error;
+mod glob;
 mod meta;
+pub mod pack;
 mod root;
+mod walk;
 
+pub use compress::{Compression, InvalidCompression};
 pub use digest::{Digest, Hasher, InvalidDigest};
 pub use error::PathError;
+pub use glob::BadPattern;
 pub use meta::{Kind, Meta};
 pub use root::{Entry, Root};
