@@ -4,7 +4,9 @@
 //! user of Pannier could want, and anything a test asserts.
 #![expect(clippy::print_stdout, reason = "a command-line program that talks to developers")]
 
+mod demo;
 mod dependencies;
+mod dist;
 mod needs;
 mod steps;
 mod test;
@@ -26,6 +28,10 @@ struct Arguments {
 enum Command {
     /// Install what the tests need where that is possible, then run every check
     Test(test::Arguments),
+    /// Build Pannier, an image of a small site with it, run that image and fetch its page
+    Demo,
+    /// Make the static binaries in dist/
+    Dist,
 }
 
 fn main() -> Result<()> {
@@ -34,6 +40,8 @@ fn main() -> Result<()> {
     shell.change_dir(workspace()?);
     match arguments.command {
         Command::Test(arguments) => test::run(&shell, &arguments),
+        Command::Demo => demo::run(&shell),
+        Command::Dist => dist::run(&shell),
     }
 }
 
@@ -41,4 +49,13 @@ fn main() -> Result<()> {
 fn workspace() -> Result<std::path::PathBuf> {
     let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     Ok(fs::canonicalize(manifest.join(".."))?)
+}
+
+/// Where cargo puts what it builds.
+fn target_folder(shell: &Shell) -> Result<std::path::PathBuf> {
+    let metadata = xshell::cmd!(shell, "cargo metadata --no-deps --format-version 1").quiet().read()?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let folder =
+        metadata["target_directory"].as_str().ok_or_else(|| anyhow::anyhow!("no target_directory"))?;
+    Ok(folder.into())
 }
