@@ -2,6 +2,9 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`auth`] | credentials and where they come from |
+//! | [`registry`] | the client for registries |
+//! | [`tls`] | certificates for it |
 //! | [`reference`] | `registry/repository:tag@digest` |
 //! | [`transport`] | names with a transport: `oci:DIR`, `docker://…` |
 //! | [`model`] | descriptors, manifests, indexes, configurations |
@@ -10,14 +13,17 @@
 //! | [`store`] | the local store: a layout, unpacked layers, caches |
 //! | [`error`] | what can go wrong |
 
+pub mod auth;
 pub mod error;
 pub mod image;
 pub mod layout;
 pub mod model;
 pub mod reference;
+pub mod registry;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod transport;
 
 pub use error::{Error, Result};
