@@ -87,7 +87,7 @@ pub enum Error {
         available: Vec<String>,
     },
     /// A place has several images and no name says which is meant.
-    #[error("{place} has {} images and none was named: expected one of {}", .names.len(), list(.names))]
+    #[error("{place} has several images and none was named: expected one of {}", list(.names))]
     Ambiguous {
         /// The layout or archive.
         place: String,

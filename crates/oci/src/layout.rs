@@ -21,7 +21,7 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Images inside images inside images: nobody nests deeper, and a loop of indexes must end.
 const MAX_NESTING: usize = 4;
 
-const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// An OCI image layout in a folder.
 #[derive(Clone, Debug)]

@@ -10,10 +10,13 @@
 //! | [`model`] | descriptors, manifests, indexes, configurations |
 //! | [`image`] | images and layers as values, whatever their source |
 //! | [`layout`] | OCI image layouts |
+//! | [`archive`] | images in tar files |
 //! | [`store`] | the local store: a layout, unpacked layers, caches |
 //! | [`error`] | what can go wrong |
 
+pub mod archive;
 pub mod auth;
+mod decode;
 pub mod error;
 pub mod image;
 pub mod layout;
@@ -26,6 +29,7 @@ mod testing;
 pub mod tls;
 pub mod transport;
 
+pub use archive::{DockerArchive, OciArchive};
 pub use error::{Error, Result};
 pub use image::{Blobs, Compression, Format, Image, Layer, NewImage, Origin};
 pub use layer::Digest;
