@@ -95,6 +95,20 @@ pub(crate) fn from_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T
     toml::from_str(text).map_err(|error| ParseError::toml(file, text, &error))
 }
 
+/// Reads JSON into a type; keys that the type does not have are ignored.
+#[cfg(feature = "full")]
+pub(crate) fn from_json<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ParseError> {
+    serde_json::from_str(text).map_err(|error| {
+        // The library counts lines and columns from 1, columns in bytes, and says them once more in its message.
+        let message = error.to_string();
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        let start: usize =
+            text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        let at = start + error.column().saturating_sub(1);
+        ParseError::at(file, message, text, at..at)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
