@@ -2,8 +2,13 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`build`] | runs `bin/build` of the group, gathers what it left |
+//! | [`env_dir`] | folders whose files are variables |
 //! | [`executor`] | how a phase runs a program it does not trust |
 
+pub mod build;
+pub mod env_dir;
 pub mod executor;
+mod files;
 
 pub use executor::{ExecError, Executor, Exit, Invocation, Place};

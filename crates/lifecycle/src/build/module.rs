@@ -1,0 +1,229 @@
+//! One buildpack: its environment, its program, and what it left.
+
+use std::io;
+use std::path::Path;
+
+use cnb::descriptor::ModuleDescriptor;
+use cnb::env::{Env, RootDir, Scope};
+use cnb::group::{GroupElement, Kind};
+use cnb::launch::Process;
+use cnb::layer::{LayerToml, Store};
+use cnb::output::{BomEntry, BuildToml, Label, LaunchToml, Slice};
+use cnb::plan::{BuildpackPlan, Unmet};
+use events::{Event, Events, Phase};
+use fs_err as fs;
+use layer::{Kind as FileKind, Root};
+
+use super::sbom::{self, SbomFile};
+use super::{BuildError, BuildInputs, BuiltLayer};
+use crate::env_dir;
+use crate::executor::{Executor, Invocation, Place};
+use crate::files::{DESCRIPTOR_LIMIT, read_optional};
+
+/// Bytes of output that an error shows.
+const TAIL: usize = 4096;
+
+/// What one buildpack left.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    pub layers: Vec<BuiltLayer>,
+    pub store: Option<Store>,
+    pub processes: Vec<Process>,
+    pub labels: Vec<Label>,
+    pub slices: Vec<Slice>,
+    pub unmet: Vec<Unmet>,
+    pub launch_bom: Vec<BomEntry>,
+    pub build_bom: Vec<BomEntry>,
+    pub sboms: Vec<SbomFile>,
+    pub warnings: Vec<String>,
+}
+
+/// Runs one buildpack, and adds what its layers bring to the environment of the next.
+pub(super) fn run(
+    inputs: &BuildInputs<'_>,
+    element: &GroupElement,
+    asked: &BuildpackPlan,
+    env: &mut Env,
+    executor: &dyn Executor,
+    events: &dyn Events,
+) -> Result<Left, BuildError> {
+    let escaped = cnb::launch::escape_id(&element.id);
+    let dir = Path::new(&escaped).join(&element.version);
+    let parse = |source| BuildError::Parse { id: element.id.clone(), source };
+    let text = inputs.buildpacks.read_to_string(dir.join("buildpack.toml"), DESCRIPTOR_LIMIT)?;
+    let descriptor = ModuleDescriptor::parse(Kind::Buildpack, "buildpack.toml", &text).map_err(parse)?;
+    let layers = prepare(inputs, &escaped)?;
+    let plan = inputs.plans.join(format!("{escaped}.toml"));
+    fs::write(&plan.host, asked.to_toml())?;
+    inputs.give(&plan.host)?;
+    let invocation =
+        invocation(inputs, &descriptor, &inputs.buildpacks_guest.join(&dir), &layers, &plan, env);
+    execute(element, &invocation, executor, events)?;
+    read(element, &descriptor, asked, &layers, env)
+}
+
+/// Makes the buildpack's layers folder.
+fn prepare(inputs: &BuildInputs<'_>, escaped: &str) -> Result<Place, BuildError> {
+    let layers = inputs.layers.join(escaped);
+    match fs::create_dir(&layers.host) {
+        Ok(()) => inputs.give(&layers.host)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if !fs::symlink_metadata(&layers.host)?.is_dir() {
+                return Err(BuildError::NotAFolder { path: layers.host });
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(layers)
+}
+
+fn invocation(
+    inputs: &BuildInputs<'_>,
+    descriptor: &ModuleDescriptor,
+    dir: &Path,
+    layers: &Place,
+    plan: &Place,
+    env: &Env,
+) -> Invocation {
+    let platform_env = (!descriptor.info.clear_env).then_some(inputs.platform_env);
+    let mut env = env.with_overrides(platform_env, inputs.build_config_env);
+    env.set("CNB_BUILDPACK_DIR", dir);
+    if descriptor.api.at_least(8) {
+        env.set("CNB_PLATFORM_DIR", &inputs.platform);
+        env.set("CNB_BP_PLAN_PATH", &plan.guest);
+        env.set("CNB_LAYERS_DIR", &layers.guest);
+    }
+    if descriptor.api.at_least(10) {
+        inputs.target.variables().into_iter().for_each(|(name, value)| env.set(name, value));
+    }
+    if descriptor.api.at_least(12) && !inputs.exec_env.is_empty() {
+        env.set("CNB_EXEC_ENV", inputs.exec_env);
+    }
+    Invocation {
+        program: dir.join("bin/build"),
+        args: [&layers.guest, &inputs.platform, &plan.guest].map(|path| path.as_os_str().to_owned()).into(),
+        env: env.into_vars(),
+        cwd: inputs.app.clone(),
+    }
+}
+
+fn execute(
+    element: &GroupElement,
+    invocation: &Invocation,
+    executor: &dyn Executor,
+    events: &dyn Events,
+) -> Result<(), BuildError> {
+    let mut tail = Vec::new();
+    let exit = executor
+        .run(invocation, &mut |stream, bytes| {
+            tail.extend_from_slice(bytes);
+            if tail.len() > 2 * TAIL {
+                tail.drain(..tail.len() - TAIL);
+            }
+            events.event(Event::Output { phase: Phase::Build, stream, bytes });
+        })
+        .map_err(|source| BuildError::Exec { id: element.id.clone(), source })?;
+    if exit.success() {
+        return Ok(());
+    }
+    Err(BuildError::Failed {
+        id: element.id.clone(),
+        version: element.version.clone(),
+        exit,
+        tail: String::from_utf8_lossy(&tail[tail.len().saturating_sub(TAIL)..]).into_owned(),
+    })
+}
+
+/// Reads what the buildpack left.
+fn read(
+    element: &GroupElement,
+    descriptor: &ModuleDescriptor,
+    asked: &BuildpackPlan,
+    place: &Place,
+    env: &mut Env,
+) -> Result<Left, BuildError> {
+    let parse = |source| BuildError::Parse { id: element.id.clone(), source };
+    if !fs::symlink_metadata(&place.host)?.is_dir() {
+        return Err(BuildError::NotAFolder { path: place.host.clone() });
+    }
+    let root = Root::open(&place.host)?;
+    let shown = |name: &str| place.guest.join(name).display().to_string();
+    let mut left =
+        Left { layers: layers(&root, &shown).map_err(|e| e.into_build(element))?, ..Left::default() };
+    for layer in &left.layers {
+        if layer.toml.types.build && layer.has_contents {
+            add_to_env(env, &root, &place.guest, &layer.name)?;
+        }
+    }
+    if let Some(text) = read_optional(&root, "build.toml")? {
+        let toml = BuildToml::parse(&shown("build.toml"), &text, asked, element).map_err(parse)?;
+        (left.unmet, left.build_bom) = (toml.unmet, toml.bom);
+    }
+    if let Some(text) = read_optional(&root, "launch.toml")? {
+        let toml = LaunchToml::parse(&shown("launch.toml"), &text, descriptor.api, element).map_err(parse)?;
+        left.processes = toml.processes;
+        left.labels = toml.labels;
+        left.slices = toml.slices;
+        left.launch_bom = toml.bom;
+        left.warnings.extend(toml.warnings.into_iter().map(|warning| format!("{}: {warning}", element.id)));
+    }
+    if let Some(text) = read_optional(&root, "store.toml")? {
+        left.store = Some(Store::parse(&shown("store.toml"), &text).map_err(parse)?);
+    }
+    left.sboms = sbom::find(element, descriptor, &root, &left.layers)?;
+    // A layer that nobody asked to keep or to use is gone for everyone who comes after. Where its folder came
+    // back from the cache, an overlay cannot rename it; nothing below looks at it either way.
+    for layer in left.layers.iter().filter(|layer| layer.toml.types.is_ignored() && layer.has_contents) {
+        let _ = fs::rename(place.host.join(&layer.name), place.host.join(format!("{}.ignore", layer.name)));
+    }
+    left.layers.retain(|layer| !layer.toml.types.is_ignored());
+    Ok(left)
+}
+
+/// A file of a layer is invalid, or cannot be read.
+pub(crate) enum LayersError {
+    Parse(cnb::ParseError),
+    Path(layer::PathError),
+}
+
+impl LayersError {
+    fn into_build(self, element: &GroupElement) -> BuildError {
+        match self {
+            Self::Parse(source) => BuildError::Parse { id: element.id.clone(), source },
+            Self::Path(source) => BuildError::Path(source),
+        }
+    }
+}
+
+/// The layers that `<layer>.toml` files in a buildpack's layers folder speak of, sorted by name.
+fn layers(root: &Root, shown: &dyn Fn(&str) -> String) -> Result<Vec<BuiltLayer>, LayersError> {
+    let mut layers = Vec::new();
+    for entry in root.read_dir("").map_err(LayersError::Path)? {
+        let Some(file) = entry.name.to_str().filter(|_| entry.kind != FileKind::Dir) else { continue };
+        let Some(name) = file.strip_suffix(".toml") else { continue };
+        if matches!(name, "launch" | "build" | "store") {
+            continue;
+        }
+        let text = root.read_to_string(file, DESCRIPTOR_LIMIT).map_err(LayersError::Path)?;
+        let toml = LayerToml::parse(&shown(file), &text).map_err(LayersError::Parse)?;
+        let has_contents = root.lstat(name).is_ok_and(|meta| meta.is_dir());
+        layers.push(BuiltLayer { name: name.to_owned(), toml, has_contents });
+    }
+    layers.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(layers)
+}
+
+/// What a build layer brings to the environment of the buildpacks that follow.
+fn add_to_env(env: &mut Env, root: &Root, guest: &Path, name: &str) -> Result<(), BuildError> {
+    let layer = Path::new(name);
+    for dir in RootDir::of(Scope::Build) {
+        let path = layer.join(dir.name());
+        if root.is_dir(&path) {
+            env.add_root_dir(Scope::Build, *dir, &guest.join(path));
+        }
+    }
+    for dir in ["env", "env.build"] {
+        env.add_env_dir(&env_dir::read(root, &layer.join(dir))?);
+    }
+    Ok(())
+}
