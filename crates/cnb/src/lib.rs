@@ -18,6 +18,7 @@
 //! | [`metadata`] | the whole of `config/metadata.toml` and its label |
 //! | [`output`] | `launch.toml`, `build.toml`, `extend-config.toml`, SBOM formats |
 //! | [`plan`] | the plans of `bin/detect` and `bin/build`, `plan.toml` |
+//! | [`resolve`] | from an order and what was detected to a group and a plan |
 //! | [`target`] | what base images are and what buildpacks run on |
 //!
 //! Without the feature `full` (on by default) only `api`, `env`, `error` and `launch` are left: that is what the
@@ -47,6 +48,8 @@ pub mod metadata;
 pub mod output;
 #[cfg(feature = "full")]
 pub mod plan;
+#[cfg(feature = "full")]
+pub mod resolve;
 #[cfg(feature = "full")]
 mod table;
 #[cfg(feature = "full")]
