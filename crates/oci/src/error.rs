@@ -1,12 +1,13 @@
 //! What can go wrong with images and the places they live in.
 //!
-//! The registry client has errors of its own, which arrive here as [`Error::Source`].
+//! The registry client has errors of its own, which arrive here as [`Error::Registry`].
 
 use std::io;
 
 use layer::Digest;
 
 use crate::model::Platform;
+use crate::registry;
 
 /// The result of working with images.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -116,9 +117,17 @@ pub enum Error {
         /// What is locked.
         what: String,
     },
-    /// What happened in a source or sink that has errors of its own.
+    /// A layer could not be unpacked.
+    #[error("failed to unpack layer {digest}: {source}")]
+    Unpack {
+        /// The layer's blob.
+        digest: Digest,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A registry.
     #[error(transparent)]
-    Source(Box<dyn std::error::Error + Send + Sync>),
+    Registry(#[from] registry::Error),
 }
 
 impl Error {
@@ -130,7 +139,10 @@ impl Error {
     pub(crate) fn from_io(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(error) => error,
-            Err(error) => Self::Io(error),
+            Err(error) => match error.downcast::<registry::Error>() {
+                Ok(error) => Self::Registry(error),
+                Err(error) => Self::Io(error),
+            },
         }
     }
 
@@ -139,6 +151,15 @@ impl Error {
         match self {
             Self::Io(error) => error,
             other => io::Error::new(io::ErrorKind::InvalidData, other),
+        }
+    }
+
+    /// What the user can do, where something can be said.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.hint(),
+            Self::Busy { .. } => Some("wait until other builds are done".to_owned()),
+            _ => None,
         }
     }
 

@@ -3,9 +3,9 @@
 //! | in the store's folder | what it is |
 //! |---|---|
 //! | `oci-layout`, `index.json`, `blobs/sha256/…` | the layout: other tools can read it |
-//! | `rootfs/<kind>/<diffID>/` | layers, each unpacked once: lowers of overlays ([`rootfs`]) |
+//! | `rootfs/<kind>/<diffID>/` | layers, each unpacked once: lowers of overlays ([`Store::rootfs`]) |
 //! | `cache/` | build caches of apps, kept as trees by those who use them |
-//! | `tmp/` | what is being written, in a folder per open store, swept when its process is gone ([`scratch`]) |
+//! | `tmp/` | what is being written, in a folder per open store, swept when its process is gone |
 //! | `in-use.lock` | shared by all that have the store open, exclusive while `prune` chooses what to remove |
 //!
 //! Whatever is written goes to `tmp`, is synced and renamed. Readers lock nothing; who changes `index.json` holds
@@ -26,13 +26,17 @@ use crate::model::{Descriptor, Index, Platform};
 use crate::reference::Reference;
 
 mod blob;
+mod fetch;
+mod follow;
 mod prune;
+mod rootfs;
 mod scratch;
 mod verify;
 mod walk;
 
 pub use blob::BlobWriter;
 pub use prune::Pruned;
+pub use rootfs::{UnpackFailure, UnpackFn, Unpacker};
 use scratch::Scratch;
 pub use verify::{Problem, Report};
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use fs_err as fs;
 use layer::Digest;
 
+use super::rootfs::boot_marker;
 use super::scratch::{remove_tree, sweep};
 use super::{Store, walk};
 use crate::error::{Error, Result};
@@ -68,11 +69,14 @@ impl Store {
             }
         }
         for kind in folders(&self.dir().join("rootfs"))? {
-            for tree in folders(&kind)? {
+            for tree in folders(&kind)?.into_iter().filter(|path| path.is_dir()) {
                 let name = tree.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 if !format!("sha256:{name}").parse().is_ok_and(|id| used.diff_ids.contains(&id)) {
                     pruned.rootfs += 1;
                     fs::rename(&tree, trash.join(format!("rootfs-{}", pruned.rootfs)))?;
+                    if boot_marker(&tree).exists() {
+                        fs::remove_file(boot_marker(&tree))?;
+                    }
                 }
             }
         }
