@@ -10,6 +10,7 @@ mod glob;
 mod meta;
 pub mod pack;
 mod root;
+pub mod unpack;
 mod walk;
 
 pub use compress::{Compression, InvalidCompression};

@@ -1,4 +1,5 @@
 //! Layers of the reference lifecycle, made again from the same trees: same tar, same diffID.
+#![allow(clippy::print_stderr)] // to say what is skipped and why
 
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
