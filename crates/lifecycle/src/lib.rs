@@ -5,10 +5,14 @@
 //! | [`build`] | runs `bin/build` of the group, gathers what it left |
 //! | [`env_dir`] | folders whose files are variables |
 //! | [`executor`] | how a phase runs a program it does not trust |
+//! | [`export`] | puts the image together |
+//! | [`restore`] | what of the previous build comes back |
 
 pub mod build;
 pub mod env_dir;
 pub mod executor;
+pub mod export;
 mod files;
+pub mod restore;
 
 pub use executor::{ExecError, Executor, Exit, Invocation, Place};
