@@ -19,7 +19,7 @@ use crate::model::{Descriptor, Index, Platform, media_type};
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Images inside images inside images: nobody nests deeper, and a loop of indexes must end.
-const MAX_NESTING: usize = 4;
+pub(crate) const MAX_NESTING: usize = 4;
 
 pub(crate) const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 

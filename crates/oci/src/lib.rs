@@ -12,6 +12,8 @@
 //! | [`layout`] | OCI image layouts |
 //! | [`archive`] | images in tar files |
 //! | [`store`] | the local store: a layout, unpacked layers, caches |
+//! | [`source`] | opening images by name |
+//! | [`sink`] | writing images, pushing them while they are made |
 //! | [`error`] | what can go wrong |
 
 pub mod archive;
@@ -21,8 +23,11 @@ pub mod error;
 pub mod image;
 pub mod layout;
 pub mod model;
+mod parallel;
 pub mod reference;
 pub mod registry;
+pub mod sink;
+pub mod source;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -36,5 +41,7 @@ pub use layer::Digest;
 pub use layout::Layout;
 pub use model::{Descriptor, History, ImageConfig, Index, Manifest, Platform, RootFs, RunConfig, media_type};
 pub use reference::{InvalidReference, Reference};
+pub use sink::Sinks;
+pub use source::Sources;
 pub use store::Store;
 pub use transport::{ImageName, InvalidName};

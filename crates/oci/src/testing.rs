@@ -46,7 +46,7 @@ pub(crate) fn config() -> ImageConfig {
         variant: None,
         created: Some("1980-01-01T00:00:01Z".to_owned()),
         author: None,
-        config: RunConfig { user: "cnb".to_owned(), ..RunConfig::default() },
+        config: RunConfig { user: "1000:1000".to_owned(), ..RunConfig::default() },
         rootfs: RootFs::default(),
         history: Vec::new(),
         extra: Default::default(),

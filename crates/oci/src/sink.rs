@@ -1,0 +1,161 @@
+//! Writing images: to the store, a layout, an archive, a registry. Whatever the sink, nothing half-written has a
+//! name when it fails.
+
+use std::collections::BTreeSet;
+
+use events::{Event, Events, Transfer};
+
+use crate::archive::write::{docker_archive, oci_archive};
+use crate::error::Result;
+use crate::image::{Image, Layer};
+use crate::layout::Layout;
+use crate::model::Descriptor;
+use crate::parallel;
+use crate::reference::Reference;
+use crate::registry::Client;
+use crate::store::Store;
+use crate::transport::ImageName;
+
+mod push;
+
+pub use push::Push;
+
+/// Layers that are copied at once.
+const COPIES: usize = 4;
+
+/// Where images can go.
+#[derive(Clone, Debug)]
+pub struct Sinks {
+    /// The local store: where plain names go.
+    pub store: Store,
+    /// Registries.
+    pub client: Client,
+}
+
+impl Sinks {
+    /// Writes `image` to `to`. `names` are further names for it there: further tags of a registry or the store,
+    /// further names in a layout or an archive.
+    ///
+    /// # Errors
+    /// When a layer cannot be read or is not what it should be, or the sink cannot be written.
+    pub fn write(
+        &self,
+        image: &Image,
+        to: &ImageName,
+        names: &[Reference],
+        events: &dyn Events,
+    ) -> Result<()> {
+        match to {
+            ImageName::Plain(reference) => {
+                let kept = self.store.fetch(image, events)?;
+                all(Some(reference), names).try_for_each(|name| self.store.tag_image(name, &kept))
+            }
+            ImageName::Registry(reference) => push_all(&self.client, image, reference, names, events),
+            ImageName::Layout { dir, tag } => {
+                let names = names.iter().map(Reference::to_string).collect();
+                write_layout(&Layout::create(dir)?, image, tag.clone(), names, events)
+            }
+            ImageName::OciArchive { file, tag } => {
+                let shown = Shown { events, done: Default::default() };
+                let refs: Vec<String> =
+                    tag.iter().cloned().chain(names.iter().map(Reference::to_string)).collect();
+                oci_archive(file, image, &refs, names, &|layer, bytes| shown.progress(layer, bytes))
+            }
+            ImageName::DockerArchive { file, name } => {
+                let shown = Shown { events, done: Default::default() };
+                let names: Vec<Reference> = all(name.as_ref(), names).cloned().collect();
+                docker_archive(file, image, &names, &|layer, bytes| shown.progress(layer, bytes))
+            }
+        }
+    }
+}
+
+fn all<'a>(first: Option<&'a Reference>, names: &'a [Reference]) -> impl Iterator<Item = &'a Reference> {
+    first.into_iter().chain(names.iter().filter(move |name| Some(*name) != first))
+}
+
+fn write_layout(
+    layout: &Layout,
+    image: &Image,
+    tag: Option<String>,
+    names: Vec<String>,
+    events: &dyn Events,
+) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let layers: Vec<&Layer> =
+        image.layers().iter().filter(|layer| seen.insert(layer.descriptor.digest)).collect();
+    parallel::for_each(&layers, COPIES, |layer| {
+        let blob = &layer.descriptor;
+        let (kind, id) = (Transfer::Pull, blob.digest.to_string());
+        if layout.has(blob) {
+            events.event(Event::TransferEnded { kind, id: &id, reused: true });
+            return Ok(());
+        }
+        events.event(Event::TransferStarted { kind, id: &id, total: Some(blob.size) });
+        let mut done = 0;
+        layout.copy_blob(blob, layer.blobs.open(blob, 0)?, |bytes| {
+            done += bytes;
+            events.event(Event::TransferProgress { kind, id: &id, done });
+        })?;
+        events.event(Event::TransferEnded { kind, id: &id, reused: false });
+        Ok(())
+    })?;
+    layout.put(&image.manifest.config.media_type, &image.config_bytes)?;
+    layout.put(&image.descriptor.media_type, &image.manifest_bytes)?;
+    let entry = Descriptor {
+        platform: Some(image.platform()),
+        annotations: Default::default(),
+        ..image.descriptor.clone()
+    };
+    let names: Vec<Option<String>> = match (tag, names) {
+        (None, names) if names.is_empty() => vec![None],
+        (tag, names) => tag.into_iter().chain(names).map(Some).collect(),
+    };
+    names.iter().try_for_each(|name| layout.tag(name.as_deref(), &entry))
+}
+
+/// Pushes to each repository among the names once, with all its tags.
+fn push_all(
+    client: &Client,
+    image: &Image,
+    first: &Reference,
+    names: &[Reference],
+    events: &dyn Events,
+) -> Result<()> {
+    let mut rest: Vec<&Reference> = all(Some(first), names).collect();
+    while let Some(first) = rest.first().copied() {
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|name| name.name() == first.name());
+        let tags: Vec<Reference> = here.into_iter().cloned().collect();
+        std::thread::scope(|scope| Push::start(scope, client, first, events).finish(image, &tags))?;
+        rest = elsewhere;
+    }
+    Ok(())
+}
+
+/// The layers of an archive that is being written, as events.
+struct Shown<'a> {
+    events: &'a dyn Events,
+    done: std::cell::RefCell<std::collections::BTreeMap<layer::Digest, u64>>,
+}
+
+impl Shown<'_> {
+    fn progress(&self, blob: &Descriptor, bytes: u64) {
+        let (kind, id) = (Transfer::Pull, blob.digest.to_string());
+        let mut all = self.done.borrow_mut();
+        let done = all.entry(blob.digest).or_insert_with(|| {
+            self.events.event(Event::TransferStarted { kind, id: &id, total: Some(blob.size) });
+            0
+        });
+        if bytes > 0 {
+            *done += bytes;
+            self.events.event(Event::TransferProgress { kind, id: &id, done: *done });
+        } else {
+            // A read of nothing is the end.
+            self.events.event(Event::TransferEnded { kind, id: &id, reused: false });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Opening images by name, wherever they are.
+//!
+//! Nothing is copied: an image from a registry has its documents, and its layers are read from there when
+//! somebody asks for them. Bringing them here is [`Store::fetch`].
+
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::archive::{DockerArchive, OciArchive};
+use crate::error::{Error, Result};
+use crate::image::{Blobs, Image, Origin, parse_index, select};
+use crate::layout::{Layout, MAX_NESTING};
+use crate::model::{Descriptor, Platform, media_type};
+use crate::reference::Reference;
+use crate::registry::Client;
+use crate::store::Store;
+use crate::transport::ImageName;
+
+/// Where images can come from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The local store.
+    pub store: Store,
+    /// Registries.
+    pub client: Client,
+}
+
+impl Sources {
+    /// The image of this name for this platform. One that is not from an index may be for another: compare
+    /// [`Image::platform`] where that matters.
+    ///
+    /// # Errors
+    /// When there is no such image, or its documents cannot be read or are invalid.
+    pub fn open(&self, name: &ImageName, platform: &Platform) -> Result<Image> {
+        match name {
+            ImageName::Plain(reference) => match self.store.image(reference, platform)? {
+                Some(image) => Ok(image),
+                None => remote(&self.client, reference, platform),
+            },
+            ImageName::Registry(reference) => remote(&self.client, reference, platform),
+            ImageName::Layout { dir, tag } => Layout::open(dir)?.image(tag.as_deref(), platform),
+            ImageName::OciArchive { file, tag } => {
+                OciArchive::open(file, self.store.scratch_dir()?)?.image(tag.as_deref(), platform)
+            }
+            ImageName::DockerArchive { file, name } => {
+                DockerArchive::open(file, self.store.scratch_dir()?)?.image(name.as_ref())
+            }
+        }
+    }
+}
+
+/// The image of a registry: manifest and configuration now, layers when they are read.
+///
+/// # Errors
+/// When the registry has no such image (see [`crate::registry::Error::is_not_found`]), none for the platform, or
+/// does not answer; when a document is invalid.
+pub fn remote(client: &Client, reference: &Reference, platform: &Platform) -> Result<Image> {
+    let place = reference.to_string();
+    let mut raw = client.manifest(reference)?;
+    let mut through = None;
+    for _ in 0..MAX_NESTING {
+        if !media_type::is_index(&raw.media_type) {
+            let blobs: Arc<dyn Blobs> =
+                Arc::new(RegistryBlobs { client: client.clone(), reference: reference.clone() });
+            let image = Image::with_manifest(raw.descriptor(), raw.bytes, &blobs)?;
+            return Ok(image.with_index(through));
+        }
+        through = through.or(Some(raw.digest));
+        let index = parse_index(&raw.bytes, &place)?;
+        raw = client.manifest(&reference.with_digest(select(&index, platform, &place)?.digest))?;
+    }
+    Err(Error::invalid(format!("image index of {place}"), format!("nested more than {MAX_NESTING} deep")))
+}
+
+/// The blobs of a repository.
+#[derive(Clone, Debug)]
+struct RegistryBlobs {
+    client: Client,
+    reference: Reference,
+}
+
+impl Blobs for RegistryBlobs {
+    fn open(&self, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.client.blob(&self.reference, blob, offset)?))
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Registry(self.reference.clone())
+    }
+}
