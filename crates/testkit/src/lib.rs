@@ -9,6 +9,7 @@
 //! | [`image`] | images out of layers, written as OCI layouts |
 //! | [`base`] | base images: a small one, a Debian one, one without a shell |
 //! | [`buildpack`], [`builder`] | buildpacks out of shell scripts, builder images out of buildpacks |
+//! | [`registry`] | registries: one in this process with faults, and Debian's `docker-registry` |
 //! | [`read`] | what an image in a layout or an archive contains |
 //!
 //! Nothing here uses the crates under test: a mistake there must not be able to hide behind the same mistake here.
@@ -22,6 +23,7 @@ pub mod machine;
 pub mod needs;
 pub mod person;
 pub mod read;
+pub mod registry;
 pub mod tree;
 
 pub use base::Base;
@@ -31,4 +33,5 @@ pub use image::{Image, Layout};
 pub use machine::{Machine, Output};
 pub use person::Person;
 pub use read::ReadImage;
+pub use registry::{DockerRegistry, Registry};
 pub use tree::Tree;
