@@ -158,6 +158,7 @@ impl Client {
                 scopes: &[Scope::push(reference.repository())],
                 headers: vec![("content-type", media_type.to_owned())],
                 payload: Payload::Bytes(bytes),
+                casual: false,
             })?;
             answer.expect(&[200, 201, 202])?.drain();
             Ok(digest)
@@ -182,6 +183,7 @@ impl Client {
                 scopes: &scopes,
                 headers: Vec::new(),
                 payload: Payload::None,
+                casual: false,
             })?;
             answer.expect(&[200, 202, 204])?.drain();
             Ok(())
@@ -323,6 +325,7 @@ impl Source {
             scopes: &[Scope::pull(&self.repository)],
             headers: accept,
             payload: Payload::None,
+            casual: false,
         })
     }
 

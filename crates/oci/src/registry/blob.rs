@@ -97,6 +97,7 @@ impl Client {
                 scopes: &[Scope::push(reference.repository())],
                 headers: Vec::new(),
                 payload: Payload::None,
+                casual: false,
             })?;
             if answer.status() == 404 {
                 return Ok(false);
@@ -123,6 +124,7 @@ impl BlobReader {
             scopes: &[Scope::pull(&source.repository)],
             headers: if self.position > 0 { vec![("range", range)] } else { Vec::new() },
             payload: Payload::None,
+            casual: false,
         })?;
         match answer.status() {
             206 if self.position > 0 => self.checked_range(source, answer),

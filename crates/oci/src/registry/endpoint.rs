@@ -69,6 +69,8 @@ pub(super) struct Request<'a> {
     pub scopes: &'a [Scope],
     pub headers: Vec<(&'static str, String)>,
     pub payload: Payload<'a>,
+    /// Sent once, with what is at hand: its success does not matter.
+    pub casual: bool,
 }
 
 /// An answer, whatever its status.
@@ -178,7 +180,7 @@ impl Endpoint {
     /// Sends a request with what the registry wants to see, follows redirects, and tries again what may pass.
     /// Gives the answer whatever its status. A stream is sent once: its answer is given as it is.
     pub fn send(&self, request: &mut Request<'_>) -> Result<Answer, ErrorKind> {
-        let once = matches!(request.payload, Payload::Stream(..));
+        let once = request.casual || matches!(request.payload, Payload::Stream(..));
         let repository = request.scopes.first().map_or("", |scope| scope.repository.as_str());
         let mut renewals = 0;
         let mut more: Option<String> = None;
@@ -187,7 +189,8 @@ impl Endpoint {
                 let shown = self.authorization(request.scopes, more.as_deref())?;
                 let header = shown.as_ref().map(|shown| shown.header.as_str());
                 let answer = self.follow(request, header)?;
-                if answer.status() != 401 || origin(&answer.url) != origin(&request.url) {
+                let elsewhere = origin(&answer.url) != origin(&request.url);
+                if answer.status() != 401 || elsewhere || request.casual {
                     return Ok(answer);
                 }
                 let renewed = self.challenged(&answer.response, shown.as_ref(), request.scopes);
@@ -471,7 +474,7 @@ impl Endpoint {
         let host = host_port(&url);
         let authorization = headers.iter().position(|(name, _)| *name == "authorization");
         let authorization = authorization.map(|at| headers.swap_remove(at).1);
-        let mut request = Request { method, url: url.clone(), scopes: &[], headers, payload };
+        let mut request = Request { method, url: url.clone(), scopes: &[], headers, payload, casual: false };
         let answer = self.persist(false, || {
             let url = request.url.clone();
             let mut all: Vec<(&str, &str)> = request.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();

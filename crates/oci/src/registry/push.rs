@@ -76,6 +76,7 @@ impl Client {
                 scopes: &[Scope::push(repository), Scope::pull(from)],
                 headers: Vec::new(),
                 payload: Payload::None,
+                casual: false,
             })?;
             match answer.status() {
                 201 => {
@@ -110,6 +111,7 @@ pub(super) fn start(endpoint: &Endpoint, repository: &str) -> Result<Uri, ErrorK
         scopes: &[Scope::push(repository)],
         headers: Vec::new(),
         payload: Payload::None,
+        casual: false,
     })?;
     let answer = answer.expect(&[200, 201, 202])?;
     let upload = upload_location(endpoint, &answer)?;
@@ -125,7 +127,8 @@ pub(super) fn upload_location(endpoint: &Endpoint, answer: &Answer) -> Result<Ur
     })
 }
 
-/// Gives an upload up. Registries clean up by themselves one day, so that it may fail.
+/// Gives an upload up. It may fail, and does where the token does not allow to delete: registries clean up by
+/// themselves one day.
 pub(super) fn cancel(endpoint: &Endpoint, repository: &str, upload: Uri) {
     let outcome = endpoint.send(&mut Request {
         method: Method::DELETE,
@@ -133,6 +136,7 @@ pub(super) fn cancel(endpoint: &Endpoint, repository: &str, upload: Uri) {
         scopes: &[Scope::push(repository)],
         headers: Vec::new(),
         payload: Payload::None,
+        casual: true,
     });
     if let Ok(answer) = outcome {
         answer.drain();
@@ -164,6 +168,7 @@ fn try_push(
         scopes: &[Scope::push(reference.repository())],
         headers: vec![("content-type", "application/octet-stream".to_owned())],
         payload: Payload::Stream(&mut content, Some(descriptor.size)),
+        casual: false,
     });
     match content.failed {
         Some(error) => Err(error),

@@ -90,6 +90,7 @@ impl Upload {
                 scopes: &[Scope::push(self.reference.repository())],
                 headers: Vec::new(),
                 payload: Payload::None,
+                casual: false,
             })?;
             answer.expect(&[200, 201, 204])?.drain();
             Ok(())
@@ -163,6 +164,7 @@ fn send(
         scopes: &scopes,
         headers: vec![("content-type", "application/octet-stream".to_owned())],
         payload: Payload::Stream(&mut pieces, None),
+        casual: false,
     });
     if pieces.given_up {
         cancel(endpoint, reference.repository(), upload);
