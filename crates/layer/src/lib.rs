@@ -4,8 +4,10 @@
 //! other; it knows nothing of images, registries or buildpacks.
 
 mod compress;
+mod copy;
 mod digest;
 mod error;
+mod fingerprint;
 mod glob;
 mod meta;
 pub mod pack;
@@ -14,8 +16,10 @@ pub mod unpack;
 mod walk;
 
 pub use compress::{Compression, InvalidCompression};
+pub use copy::{Copied, CopyOptions, Keep, copy_tree};
 pub use digest::{Digest, Hasher, InvalidDigest};
 pub use error::PathError;
+pub use fingerprint::fingerprint;
 pub use glob::BadPattern;
 pub use meta::{Kind, Meta};
 pub use root::{Entry, Root};

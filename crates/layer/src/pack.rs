@@ -114,7 +114,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    fn of(self, uid: u32, gid: u32) -> (u32, u32) {
+    pub(crate) fn of(self, uid: u32, gid: u32) -> (u32, u32) {
         match self {
             Self::AsOnDisk => (uid, gid),
             Self::Ids { uid, gid } => (uid, gid),
