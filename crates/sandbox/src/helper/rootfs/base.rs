@@ -126,8 +126,8 @@ fn mount_proc(root: &Root, scratch: &Scratch) -> io::Result<()> {
 }
 
 fn mount_dev(root: &Root, job: &Job) -> io::Result<Option<Terminal>> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let dev = api::new_filesystem("tmpfs", &[("mode", "755".to_owned())], attributes)?;
+    // Devices work where they are bound below, not where somebody makes one.
+    let dev = api::new_filesystem("tmpfs", &[("mode", "755".to_owned())], QUIET)?;
     api::attach(&dev, root.directory(Path::new("/dev"))?)?;
     for name in DEVICES {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;

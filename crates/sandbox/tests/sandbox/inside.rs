@@ -1,0 +1,92 @@
+//! What this test's own file does when it runs inside a sandbox: things no shell can try.
+
+use std::ffi::CString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use rustix::fs::{Mode, OFlags};
+
+pub fn run(what: &str, arguments: &[&str]) -> ExitCode {
+    match what {
+        "calls" => calls(),
+        "ptrace-init" => ptrace_init(),
+        "escape-chroot" => escape_chroot(arguments[0]),
+        "hold-own-file" => hold_own_file(),
+        other => panic!("nothing called {other}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Prints the calls that are not denied, with what they gave.
+fn calls() {
+    let expect = |name: &str, expected: i32, number: i64, arguments: [u64; 4]| {
+        let [a, b, c, d] = arguments;
+        // SAFETY: every call here is expected to be refused before it looks at its arguments, which are no pointers of
+        // this program's but zero.
+        let result = unsafe { libc::syscall(number, a, b, c, d) };
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        if result != -1 || errno != expected {
+            println!("{name}: {result}, error {errno}");
+        }
+    };
+    let eperm = libc::EPERM;
+    expect("unshare user", eperm, libc::SYS_unshare, [libc::CLONE_NEWUSER as u64, 0, 0, 0]);
+    expect("unshare mount", eperm, libc::SYS_unshare, [libc::CLONE_NEWNS as u64, 0, 0, 0]);
+    expect("clone", eperm, libc::SYS_clone, [(libc::CLONE_NEWUSER | libc::SIGCHLD) as u64, 0, 0, 0]);
+    expect("clone3", libc::ENOSYS, libc::SYS_clone3, [0, 0, 0, 0]);
+    expect("setns", eperm, libc::SYS_setns, [0, 0, 0, 0]);
+    expect("keyctl", eperm, libc::SYS_keyctl, [0, 0, 0, 0]);
+    expect("add_key", eperm, libc::SYS_add_key, [0, 0, 0, 0]);
+    expect("request_key", eperm, libc::SYS_request_key, [0, 0, 0, 0]);
+    expect("bpf", eperm, libc::SYS_bpf, [0, 0, 0, 0]);
+    expect("perf_event_open", eperm, libc::SYS_perf_event_open, [0, 0, 0, 0]);
+    expect("userfaultfd", eperm, libc::SYS_userfaultfd, [0, 0, 0, 0]);
+    expect("open_by_handle_at", eperm, libc::SYS_open_by_handle_at, [0, 0, 0, 0]);
+    expect("io_uring_setup", eperm, libc::SYS_io_uring_setup, [1, 0, 0, 0]);
+    expect("kexec_load", eperm, libc::SYS_kexec_load, [0, 0, 0, 0]);
+    expect("init_module", eperm, libc::SYS_init_module, [0, 0, 0, 0]);
+    expect("mount", eperm, libc::SYS_mount, [0, 0, 0, 0]);
+    expect("fsopen", eperm, libc::SYS_fsopen, [0, 0, 0, 0]);
+    expect("pivot_root", eperm, libc::SYS_pivot_root, [0, 0, 0, 0]);
+    expect("swapon", eperm, libc::SYS_swapon, [0, 0, 0, 0]);
+    expect("TIOCSTI", eperm, libc::SYS_ioctl, [0, libc::TIOCSTI, 0, 0]);
+    // The upper half of a request is ignored by the kernel, and must not hide it from the filter.
+    expect("TIOCSTI with high bits", eperm, libc::SYS_ioctl, [0, libc::TIOCSTI | 1 << 32, 0, 0]);
+    expect("vsock", eperm, libc::SYS_socket, [libc::AF_VSOCK as u64, libc::SOCK_STREAM as u64, 0, 0]);
+    expect("personality", eperm, libc::SYS_personality, [libc::ADDR_NO_RANDOMIZE as u64, 0, 0, 0]);
+    #[cfg(target_arch = "x86_64")]
+    expect("x32 mount", libc::ENOSYS, 0x4000_0000 | libc::SYS_mount, [0, 0, 0, 0]);
+    // And what every program needs still works.
+    assert!(Command::new("/bin/true").status().is_ok_and(|status| status.success()));
+    assert!(std::thread::spawn(|| 1).join().is_ok());
+}
+
+fn ptrace_init() {
+    // SAFETY: attaches to a process; no memory is touched.
+    let result = unsafe { libc::ptrace(libc::PTRACE_ATTACH, 1, 0, 0) };
+    println!("{}", if result == 0 { 0 } else { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) });
+}
+
+/// The way out of a chroot for who may call it: keep a directory above open, and go up from there.
+fn escape_chroot(path: &str) {
+    fs_err::create_dir_all("/tmp/jail").expect("made");
+    let above = rustix::fs::open("/", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).expect("opened");
+    rustix::process::chroot("/tmp/jail").expect("allowed to root of a container");
+    rustix::process::fchdir(above).expect("changed");
+    for _ in 0..100 {
+        rustix::process::chdir("..").expect("changed");
+    }
+    let relative = CString::new(path.trim_start_matches('/')).expect("no zero");
+    match rustix::fs::open(relative, OFlags::RDONLY, Mode::empty()) {
+        Ok(_) => println!("escaped"),
+        Err(_) => println!("not found"),
+    }
+}
+
+/// Tries to empty our own file. Should nothing else stop it, the file being executed still does.
+fn hold_own_file() {
+    let own = rustix::fs::open("/proc/self/exe", OFlags::PATH, Mode::empty()).expect("opened");
+    let number = std::os::fd::AsRawFd::as_raw_fd(&own);
+    let error = Command::new("/bin/sh").arg("-c").arg(format!(": > /proc/self/fd/{number}")).exec();
+    panic!("{error}");
+}
