@@ -118,12 +118,12 @@ pub enum Error {
         what: String,
     },
     /// A layer could not be unpacked.
-    #[error("failed to unpack layer {digest}: {source}")]
+    #[error("failed to unpack layer {digest}")]
     Unpack {
         /// The layer's blob.
         digest: Digest,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: layer::unpack::UnpackError,
     },
     /// A registry.
     #[error(transparent)]

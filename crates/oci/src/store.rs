@@ -36,7 +36,7 @@ mod walk;
 
 pub use blob::BlobWriter;
 pub use prune::Pruned;
-pub use rootfs::{UnpackFailure, UnpackFn, Unpacker};
+pub use rootfs::Unpacker;
 use scratch::Scratch;
 pub use verify::{Problem, Report};
 

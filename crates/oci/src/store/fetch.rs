@@ -41,7 +41,7 @@ impl Store {
     pub fn fetch_unpacked(
         &self,
         image: &Image,
-        unpacker: &Unpacker<'_>,
+        unpacker: &Unpacker,
         events: &dyn Events,
     ) -> Result<(Image, Vec<PathBuf>)> {
         self.transfer(image.layers(), Some(unpacker), true, events)?;
@@ -53,19 +53,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::fetch_unpacked`].
-    pub fn rootfs(
-        &self,
-        image: &Image,
-        unpacker: &Unpacker<'_>,
-        events: &dyn Events,
-    ) -> Result<Vec<PathBuf>> {
+    pub fn rootfs(&self, image: &Image, unpacker: &Unpacker, events: &dyn Events) -> Result<Vec<PathBuf>> {
         self.transfer(image.layers(), Some(unpacker), false, events)?;
         Ok(self.lowers(image, unpacker))
     }
 
-    fn lowers(&self, image: &Image, unpacker: &Unpacker<'_>) -> Vec<PathBuf> {
+    fn lowers(&self, image: &Image, unpacker: &Unpacker) -> Vec<PathBuf> {
         let layers = image.layers().iter().rev();
-        layers.map(|layer| self.rootfs_path(unpacker.kind, layer.diff_id)).collect()
+        layers.map(|layer| self.rootfs_path(&unpacker.kind, layer.diff_id)).collect()
     }
 
     fn keep_documents(&self, image: &Image) -> Result<Image> {
@@ -78,7 +73,7 @@ impl Store {
     fn transfer(
         &self,
         layers: &[Layer],
-        unpacker: Option<&Unpacker<'_>>,
+        unpacker: Option<&Unpacker>,
         blobs: bool,
         events: &dyn Events,
     ) -> Result<()> {
@@ -86,7 +81,7 @@ impl Store {
         let mut order = Vec::new();
         for layer in layers {
             let unpack = match unpacker {
-                Some(unpacker) => !self.has_rootfs(unpacker.kind, layer.diff_id)?,
+                Some(unpacker) => !self.has_rootfs(&unpacker.kind, layer.diff_id)?,
                 None => false,
             };
             let download = (blobs || unpack) && !self.has(&layer.descriptor);
@@ -119,7 +114,7 @@ struct Job<'a> {
 struct Run<'a> {
     store: &'a Store,
     jobs: Vec<Job<'a>>,
-    unpacker: Option<&'a Unpacker<'a>>,
+    unpacker: Option<&'a Unpacker>,
     events: &'a dyn Events,
     stop: AtomicBool,
     error: Mutex<Option<Error>>,

@@ -5,13 +5,13 @@
 //! has it whole; after another boot it is made again, unless the kernel had time to write it all and somebody
 //! noticed.
 
-use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err as fs;
 use layer::Digest;
+use layer::unpack::{Options, Owners, unpack};
 
 use super::Store;
 use super::scratch::remove_tree;
@@ -20,26 +20,14 @@ use crate::error::{Error, Result};
 /// The kernel writes what is older than 30 seconds, as a rule; this is many times as long.
 const SURELY_WRITTEN: Duration = Duration::from_secs(600);
 
-/// Unpacks a layer's blob, as it is read, into an empty folder, and gives the layer's diffID.
-pub type UnpackFn<'a> = dyn Fn(&mut (dyn Read + Send), &Path) -> Result<Digest, UnpackFailure> + Sync + 'a;
-
-/// What an [`UnpackFn`] may fail with.
-pub type UnpackFailure = Box<dyn std::error::Error + Send + Sync>;
-
 /// How layers are unpacked.
-#[derive(Clone, Copy)]
-pub struct Unpacker<'a> {
+#[derive(Clone, Debug)]
+pub struct Unpacker {
     /// Names everything that makes trees of one layer differ, such as whose ids their files have on disk: one word
     /// for a folder's name.
-    pub kind: &'a str,
-    /// Does it.
-    pub unpack: &'a UnpackFn<'a>,
-}
-
-impl fmt::Debug for Unpacker<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unpacker").field("kind", &self.kind).finish_non_exhaustive()
-    }
+    pub kind: String,
+    /// Who owns what is unpacked.
+    pub owners: Owners,
 }
 
 impl Store {
@@ -88,7 +76,7 @@ impl Store {
     /// Unpacks one layer and puts its tree in its place.
     pub(super) fn unpack_layer(
         &self,
-        unpacker: &Unpacker<'_>,
+        unpacker: &Unpacker,
         blob: Digest,
         diff_id: Digest,
         reader: &mut (dyn Read + Send),
@@ -96,11 +84,13 @@ impl Store {
         let work = tempfile::Builder::new().prefix("unpack-").tempdir_in(self.scratch_dir()?)?.keep();
         let tree = work.join("tree");
         fs::create_dir(&tree)?;
-        let unpacked = (unpacker.unpack)(reader, &tree)
+        // Devices are the sandbox's to make: a layer's are left out.
+        let options = Options { owners: unpacker.owners, devices: false, ..Options::default() };
+        let unpacked = unpack(reader, &tree, &options)
             .map_err(|source| Error::Unpack { digest: blob, source })
-            .and_then(|found| match found == diff_id {
-                true => self.place_rootfs(unpacker.kind, diff_id, &tree),
-                false => Err(Error::DiffId { digest: blob, expected: diff_id, found }),
+            .and_then(|unpacked| match unpacked.diff_id {
+                found if found == diff_id => self.place_rootfs(&unpacker.kind, diff_id, &tree),
+                found => Err(Error::DiffId { digest: blob, expected: diff_id, found }),
             });
         remove_tree(&work)?;
         unpacked

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use events::Silent;
 use fs_err as fs;
+use layer::unpack::Owners;
 
-use super::super::rootfs::UnpackFailure;
 use super::*;
 use crate::image::{Blobs, Format, Origin};
 use crate::model::Descriptor;
@@ -16,15 +16,9 @@ fn store() -> (tempfile::TempDir, Store) {
     (temp, store)
 }
 
-/// Unpacks with the `tar` crate: enough for layers of one file.
-fn unpack(reader: &mut (dyn Read + Send), dir: &Path) -> Result<Digest, UnpackFailure> {
-    let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes)?;
-    tar::Archive::new(&bytes[..]).unpack(dir)?;
-    Ok(Digest::of(&bytes))
+fn unpacker(kind: &str) -> Unpacker {
+    Unpacker { kind: kind.to_owned(), owners: Owners::Ours }
 }
-
-const UNPACKER: Unpacker<'static> = Unpacker { kind: "test", unpack: &unpack };
 
 fn layers() -> Vec<Vec<u8>> {
     (0..12_u8).map(|n| tar("file", &vec![n; 70_000 * usize::from(n % 3 + 1)])).collect()
@@ -39,7 +33,7 @@ fn comes_unpacked_and_only_once() {
     let (_temp, store) = store();
     let memory = Arc::new(Memory::default());
     let image = image_of(&memory, &layers(), Format::Oci);
-    let (local, lowers) = store.fetch_unpacked(&image, &UNPACKER, &Silent).unwrap();
+    let (local, lowers) = store.fetch_unpacked(&image, &unpacker("test"), &Silent).unwrap();
     assert_eq!(lowers.len(), 12);
     for (n, lower) in lowers.iter().rev().enumerate() {
         assert_eq!(fs::read(lower.join("file")).unwrap()[0], n as u8, "highest first");
@@ -50,10 +44,10 @@ fn comes_unpacked_and_only_once() {
 
     // The source has nothing any more: nothing is asked of it.
     let gone = image.with_blobs(&(Arc::new(Memory::default()) as Arc<dyn Blobs>));
-    assert_eq!(store.rootfs(&gone, &UNPACKER, &Silent).unwrap(), lowers);
+    assert_eq!(store.rootfs(&gone, &unpacker("test"), &Silent).unwrap(), lowers);
     store.fetch(&gone, &Silent).unwrap();
     // Another kind is unpacked from the blobs.
-    let other = Unpacker { kind: "other", ..UNPACKER };
+    let other = unpacker("other");
     assert!(store.rootfs(&gone, &other, &Silent).unwrap()[0].join("file").exists());
 }
 
@@ -62,7 +56,7 @@ fn one_layer_twice_is_fetched_once() {
     let (_temp, store) = store();
     let memory = Arc::new(Memory::default());
     let image = image_of(&memory, &[tar("a", b"1"), tar("b", b"2"), tar("a", b"1")], Format::Oci);
-    let (_, lowers) = store.fetch_unpacked(&image, &UNPACKER, &Silent).unwrap();
+    let (_, lowers) = store.fetch_unpacked(&image, &unpacker("test"), &Silent).unwrap();
     assert_eq!(lowers.len(), 3);
     assert_eq!(lowers[0], lowers[2]);
 }
@@ -79,7 +73,7 @@ fn a_wrong_blob_leaves_nothing_of_it() {
             bytes.resize(bad.size as usize, 0);
         }
         memory.put_as(bad.digest, &bytes);
-        let error = store.fetch_unpacked(&image, &UNPACKER, &Silent).unwrap_err();
+        let error = store.fetch_unpacked(&image, &unpacker("test"), &Silent).unwrap_err();
         assert!(error.is_corrupt_blob(), "{error}");
         assert!(error.to_string().contains(&bad.digest.to_string()), "{error}");
         assert!(!store.has(bad));
@@ -97,7 +91,7 @@ fn a_layer_that_is_not_what_the_configuration_says_is_refused() {
     let mut new = image_of(&memory, &[tar("a", b"1")], Format::Oci).derive();
     new.layers[0].diff_id = Digest::of(b"something else");
     let image = new.finish().unwrap();
-    let error = store.fetch_unpacked(&image, &UNPACKER, &Silent).unwrap_err();
+    let error = store.fetch_unpacked(&image, &unpacker("test"), &Silent).unwrap_err();
     assert!(matches!(error, Error::DiffId { .. }), "{error}");
     assert!(empty(&store.dir().join("rootfs/test")));
 }
@@ -112,13 +106,13 @@ fn a_corrupt_blob_of_the_store_is_fetched_again() {
     let spoil = || fs::write(store.blob_path(blob.digest), vec![b'x'; blob.size as usize]).unwrap();
 
     spoil();
-    let lowers = store.rootfs(&image, &UNPACKER, &Silent).unwrap();
+    let lowers = store.rootfs(&image, &unpacker("test"), &Silent).unwrap();
     assert_eq!(fs::read(lowers[0].join("a")).unwrap(), b"1");
     assert!(store.verify().unwrap().problems.is_empty());
 
     // Where nobody else has it, it is named, and is gone.
     spoil();
-    let other = Unpacker { kind: "other", ..UNPACKER };
+    let other = unpacker("other");
     let error = store.rootfs(&local, &other, &Silent).unwrap_err();
     assert!(matches!(error, Error::CorruptBlob { digest, .. } if digest == blob.digest), "{error}");
     assert!(!store.has(blob));
@@ -129,11 +123,11 @@ fn a_tree_of_an_earlier_boot_is_made_again() {
     let (_temp, store) = store();
     let memory = Arc::new(Memory::default());
     let image = image_of(&memory, &[tar("a", b"whole")], Format::Oci);
-    let (_, lowers) = store.fetch_unpacked(&image, &UNPACKER, &Silent).unwrap();
+    let (_, lowers) = store.fetch_unpacked(&image, &unpacker("test"), &Silent).unwrap();
     let marker = lowers[0].with_extension("boot");
     let spoil = || fs::write(lowers[0].join("a"), "").unwrap();
     let content = || {
-        store.rootfs(&image, &UNPACKER, &Silent).unwrap();
+        store.rootfs(&image, &unpacker("test"), &Silent).unwrap();
         fs::read_to_string(lowers[0].join("a")).unwrap()
     };
 
@@ -155,9 +149,12 @@ fn prune_knows_trees_and_their_markers() {
     let kept = image_of(&memory, &[tar("a", b"1")], Format::Oci);
     let gone = image_of(&memory, &[tar("a", b"2")], Format::Oci);
     store
-        .tag_image(&"kept".parse().unwrap(), &store.fetch_unpacked(&kept, &UNPACKER, &Silent).unwrap().0)
+        .tag_image(
+            &"kept".parse().unwrap(),
+            &store.fetch_unpacked(&kept, &unpacker("test"), &Silent).unwrap().0,
+        )
         .unwrap();
-    store.fetch_unpacked(&gone, &UNPACKER, &Silent).unwrap();
+    store.fetch_unpacked(&gone, &unpacker("test"), &Silent).unwrap();
     assert_eq!(fs::read_dir(store.dir().join("rootfs/test")).unwrap().count(), 4);
     assert_eq!(store.prune(|_| true).unwrap().rootfs, 1);
     let mut left: Vec<_> =
@@ -202,7 +199,7 @@ fn the_first_error_stops_all() {
     }
     let image = new.finish().unwrap();
     let start = std::time::Instant::now();
-    let error = store.fetch_unpacked(&image, &UNPACKER, &Silent).unwrap_err();
+    let error = store.fetch_unpacked(&image, &unpacker("test"), &Silent).unwrap_err();
     assert!(matches!(error, Error::MissingBlob { .. }), "{error}");
     assert!(
         start.elapsed() < std::time::Duration::from_secs(20),
