@@ -163,6 +163,27 @@ impl Error {
         }
     }
 
+    /// True when there is no such image, or none for the platform, or nothing at all in its place.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::NoSuchImage { .. } | Self::NoSuchPlatform { .. } => true,
+            Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
+            Self::Registry(error) => error.is_not_found(),
+            _ => false,
+        }
+    }
+
+    /// True when a registry does not let us look.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Registry(error) => matches!(
+                *error.kind,
+                registry::ErrorKind::Unauthorized { .. } | registry::ErrorKind::Denied { .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// True when the bytes of a blob are at fault, so that fetching it again can help.
     pub fn is_corrupt_blob(&self) -> bool {
         matches!(self, Self::CorruptBlob { .. } | Self::BlobSize { .. } | Self::DiffId { .. })

@@ -3,15 +3,19 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`builder_toml`] | `builder.toml`: what `builder create` makes a builder from |
+//! | [`cache_spec`] | `--cache` |
 //! | [`document`] | TOML files that people write: parsed, with errors that point at the place |
 //! | [`locator`] | what a text that names a buildpack means |
 //! | [`project`] | `project.toml`: what to build with, what to leave out |
 //! | [`env_file`] | build-time environment from `--env`, `--env-file` and the descriptor |
+//! | [`run_image`] | which run image, and its mirrors |
 //! | [`volume`] | `--volume` |
 
 pub mod builder_toml;
+pub mod cache_spec;
 pub mod document;
 pub mod env_file;
 pub mod locator;
 pub mod project;
+pub mod run_image;
 pub mod volume;
