@@ -1,15 +1,17 @@
 //! Starting a sandbox and watching it from outside.
 
+pub(crate) mod launch;
 mod program;
+mod streams;
 
-use std::ffi::{CString, OsStr};
-use std::io::{self, PipeReader, PipeWriter, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::OsStr;
+use std::io::{self, PipeReader, PipeWriter, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::ptr;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, SocketFlags,
     SocketType,
@@ -18,9 +20,11 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::enter::{Ids, current_ids};
 use crate::helper;
-use crate::spec::{Spec, Stdio};
+use crate::spec::Spec;
 use crate::status::{ExitStatus, Failure};
 use crate::wire::Job;
+use launch::{memory_file, start_helper};
+use streams::Streams;
 
 /// Why a sandbox did not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,15 @@ impl SpawnError {
             _ => None,
         }
     }
+}
+
+/// One of a program's two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 /// A running sandbox. Dropping it kills everything in it.
@@ -204,6 +217,41 @@ impl Child {
         }
     }
 
+    /// Hands on what the program writes into its pipes, as it comes, and waits as [`Child::wait`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`], and when a pipe cannot be read.
+    pub fn wait_with_output(&mut self, mut output: impl FnMut(Output, &[u8])) -> io::Result<ExitStatus> {
+        self.stdin = None;
+        let mut buffer = vec![0; 64 * 1024];
+        let streams = [
+            (Output::Stdout, self.stdout.take().map(OwnedFd::from)),
+            (Output::Stderr, self.stderr.take().map(OwnedFd::from)),
+        ];
+        let mut open: Vec<_> =
+            streams.into_iter().filter_map(|(which, stream)| Some((which, stream?))).collect();
+        while !open.is_empty() {
+            let mut watched: Vec<_> =
+                open.iter().map(|(_, stream)| PollFd::new(stream, PollFlags::IN)).collect();
+            match poll(&mut watched, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                result => result?,
+            };
+            let readable: Vec<_> = watched.iter().map(|one| !one.revents().is_empty()).collect();
+            for index in (0..open.len()).rev().filter(|index| readable[*index]) {
+                let (which, stream) = &open[index];
+                match rustix::io::read(stream, &mut buffer) {
+                    Ok(0) => drop(open.remove(index)),
+                    Ok(length) => output(*which, &buffer[..length]),
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.wait()
+    }
+
     /// The status, when the program has ended already.
     ///
     /// # Errors
@@ -282,131 +330,4 @@ fn receive_hello(control: impl AsFd) -> Option<Option<OwnedFd>> {
         _ => None,
     });
     Some(terminal)
-}
-
-/// Both ends of the three streams.
-struct Streams {
-    theirs: [OwnedFd; 3],
-    stdin: Option<PipeWriter>,
-    stdout: Option<PipeReader>,
-    stderr: Option<PipeReader>,
-}
-
-impl Streams {
-    fn new(stdin: Stdio, stdout: Stdio, stderr: Stdio) -> io::Result<Self> {
-        let (stdin_theirs, stdin) = match stdin {
-            Stdio::Pipe => io::pipe().map(|(theirs, ours)| (theirs.into(), Some(ours)))?,
-            other => (plain_stream(other, rustix::stdio::stdin())?, None),
-        };
-        let output = |stream, own| match stream {
-            Stdio::Pipe => io::pipe().map(|(ours, theirs)| (OwnedFd::from(theirs), Some(ours))),
-            other => plain_stream(other, own).map(|theirs| (theirs, None)),
-        };
-        let (stdout_theirs, stdout) = output(stdout, rustix::stdio::stdout())?;
-        let (stderr_theirs, stderr) = output(stderr, rustix::stdio::stderr())?;
-        Ok(Self { theirs: [stdin_theirs, stdout_theirs, stderr_theirs], stdin, stdout, stderr })
-    }
-}
-
-fn plain_stream(stream: Stdio, own: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    match stream {
-        Stdio::Fd(descriptor) => Ok(descriptor),
-        Stdio::Inherit => own.try_clone_to_owned(),
-        Stdio::Null | Stdio::Pipe => {
-            let null = fs_err::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-            Ok(null.into_parts().0.into())
-        }
-    }
-}
-
-fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create("pannier-job", rustix::fs::MemfdFlags::CLOEXEC)?;
-    let mut file = std::fs::File::from(file);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file.into())
-}
-
-/// Starts this program again as the helper, with these descriptors as 0, 1, 2 … and no others of ours that matter:
-/// the rest closes on exec, or is closed by the helper first thing.
-fn start_helper(program: &OwnedFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<Pid> {
-    // Above all targets, so that no copy lands on one that is still to be copied.
-    let floor = i32::try_from(descriptors.len()).unwrap_or(i32::MAX) + 4;
-    let raised = descriptors
-        .iter()
-        .map(|descriptor| rustix::io::fcntl_dupfd_cloexec(descriptor, floor))
-        .collect::<Result<Vec<_>, _>>()?;
-    let path = CString::new(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
-    let mut setup = SpawnSetup::new()?;
-    for (target, source) in (0..).zip(&raised) {
-        setup.copy(source.as_raw_fd(), target)?;
-    }
-    setup.run(&path, helper::MARKER)
-}
-
-/// `posix_spawn`: unlike fork, its cost does not grow with our memory, and no code of ours runs in between.
-struct SpawnSetup {
-    actions: libc::posix_spawn_file_actions_t,
-    attributes: libc::posix_spawnattr_t,
-}
-
-impl SpawnSetup {
-    fn new() -> io::Result<Self> {
-        // SAFETY: both are plain C structures, given their value by the init calls right below; a signal set is
-        // bits, filled before use; all pointers are to live locals.
-        unsafe {
-            let mut this = Self { actions: std::mem::zeroed(), attributes: std::mem::zeroed() };
-            checked(libc::posix_spawn_file_actions_init(&raw mut this.actions))?;
-            checked(libc::posix_spawnattr_init(&raw mut this.attributes))?;
-            let mut all = std::mem::zeroed();
-            libc::sigfillset(&raw mut all);
-            // Everything back to its default, and nothing delivered before the program starts: Ctrl-C in our
-            // terminal must not take the monitor away first.
-            checked(libc::posix_spawnattr_setsigmask(&raw mut this.attributes, &raw const all))?;
-            libc::sigdelset(&raw mut all, libc::SIGKILL);
-            libc::sigdelset(&raw mut all, libc::SIGSTOP);
-            checked(libc::posix_spawnattr_setsigdefault(&raw mut this.attributes, &raw const all))?;
-            let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
-            checked(libc::posix_spawnattr_setflags(&raw mut this.attributes, flags as libc::c_short))?;
-            Ok(this)
-        }
-    }
-
-    fn copy(&mut self, source: i32, target: i32) -> io::Result<()> {
-        // SAFETY: the structure was initialised by `new`.
-        checked(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.actions, source, target) })
-    }
-
-    fn run(&self, path: &CString, name: &std::ffi::CStr) -> io::Result<Pid> {
-        let argv = [name.as_ptr().cast_mut(), ptr::null_mut()];
-        let envp = [ptr::null_mut()];
-        let mut pid = 0;
-        // SAFETY: path, arguments and environment are terminated and outlive the call; posix_spawn does not write
-        // to the arguments, whatever its type says.
-        checked(unsafe {
-            libc::posix_spawn(
-                &raw mut pid,
-                path.as_ptr(),
-                &raw const self.actions,
-                &raw const self.attributes,
-                argv.as_ptr(),
-                envp.as_ptr(),
-            )
-        })?;
-        Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-}
-
-impl Drop for SpawnSetup {
-    fn drop(&mut self) {
-        // SAFETY: both were initialised by `new`, and are not used after this.
-        unsafe {
-            libc::posix_spawn_file_actions_destroy(&raw mut self.actions);
-            libc::posix_spawnattr_destroy(&raw mut self.attributes);
-        }
-    }
-}
-
-fn checked(errno: i32) -> io::Result<()> {
-    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
 }

@@ -26,7 +26,7 @@ pub(crate) const MARKER: &CStr = c"pannier-sandbox";
 pub(crate) const HELLO: &[u8; 2] = b"h0";
 
 /// The exit code of a helper that was not started by us.
-const EXIT_MISUSED: i32 = 125;
+pub(crate) const EXIT_MISUSED: i32 = 125;
 
 /// Becomes the sandbox helper, and never returns, when this process was executed as that. Otherwise does nothing.
 ///
@@ -36,8 +36,12 @@ pub fn init_if_requested() {
     if requested {
         // Else it would be called by the number of a descriptor.
         let _ = rustix::thread::set_name(MARKER);
-        // SAFETY: by the contract of `start_helper`, these three are open and belong to nobody else here. Started by
-        // hand they may be closed, and then every use of them fails and the process ends.
+        // SAFETY: only looks whether they are open, which they are not when somebody started this by hand.
+        let open = |number| unsafe { libc::fcntl(number, libc::F_GETFD) } != -1;
+        if ![3, 4, 5].into_iter().all(open) {
+            exit(EXIT_MISUSED);
+        }
+        // SAFETY: they are open, and by the contract of `start_helper` they belong to nobody else in this process.
         let [job, ready, control] = unsafe { [3, 4, 5].map(|number| OwnedFd::from_raw_fd(number)) };
         let code = monitor(job, ready, control);
         exit(code)
@@ -53,6 +57,9 @@ fn exit(code: i32) -> ! {
 fn monitor(job: OwnedFd, ready: OwnedFd, control: OwnedFd) -> i32 {
     let mut bytes = Vec::new();
     let read = std::fs::File::from(job).read_to_end(&mut bytes);
+    if let Some(code) = crate::probe::run_if_asked(&bytes, &ready) {
+        return code;
+    }
     let Some(job) = read.ok().and_then(|_| Job::decode(&bytes)) else {
         return EXIT_MISUSED;
     };

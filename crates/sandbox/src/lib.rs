@@ -26,6 +26,7 @@
 //! | `child`, `status` | the running sandbox, seen from outside |
 //! | `helper` | the inside: monitor, init, root file system, the last steps before `execve` |
 //! | `caps`, `seccomp` | what the program may still do |
+//! | `probe` | what this machine allows, for `pannier doctor` |
 // Namespaces, forks and capability calls have no safe wrapper; keeping them in one crate is the point of it.
 #![allow(unsafe_code)]
 
@@ -34,6 +35,7 @@ mod child;
 mod enter;
 mod helper;
 mod mount;
+mod probe;
 
 mod seccomp;
 mod spec;
@@ -41,11 +43,12 @@ mod status;
 mod tree;
 mod wire;
 
-pub use child::{Child, SpawnError};
+pub use child::{Child, Output, Signaller, SpawnError};
 pub use enter::{Cause, EnterError, EnterOptions, Entered, Ids, enter};
 pub use helper::init_if_requested;
 pub use mount::{Mount, MountError, Overlay, bind, tmpfs};
 
+pub use probe::{Check, Probe, Problem, probe};
 pub use spec::{GuestMount, Network, Spec, Stdio};
 pub use status::{ExitStatus, Failure};
 pub use tree::{make_skeleton, remove_tree};

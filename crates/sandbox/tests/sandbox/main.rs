@@ -76,6 +76,10 @@ fn cases() -> Vec<Case> {
 
 /// Enters, and runs the cases one after another.
 fn suite(single_id: bool, filters: &[&str]) -> ExitCode {
+    // Before entering: it does so itself.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let probed = pannier_sandbox::probe(folder.path()).expect("probed");
+    assert_eq!(fs_err::read_dir(folder.path()).expect("read").count(), 0, "nothing is left");
     let entered = match pannier_sandbox::enter(&EnterOptions { single_id }) {
         Ok(entered) => entered,
         Err(error) => {
@@ -87,6 +91,11 @@ fn suite(single_id: bool, filters: &[&str]) -> ExitCode {
         assert_eq!(entered.ids, Ids::Single);
     }
     println!("entered: {entered:?}");
+    assert!(probed.sandboxes_run(), "{probed:?}");
+    assert_eq!(probed.checks.len(), 5);
+    for check in probed.checks {
+        println!("  {}: {:?}", check.name, check.result);
+    }
     let place = Place::new(entered);
     let mut failed = 0;
     for (name, case) in cases() {

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
-use pannier_sandbox::{ExitStatus, GuestMount, Network, Stdio};
+use pannier_sandbox::{ExitStatus, GuestMount, Network, Output, Stdio};
 
 use crate::Case;
 use crate::place::{Place, finish, run};
@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("the_environment_is_exact", the_environment_is_exact),
     ("arguments_are_bytes", arguments_are_bytes),
     ("streams_are_connected", streams_are_connected),
+    ("output_comes_as_it_is_written", output_comes_as_it_is_written),
     ("signals_are_passed_on", signals_are_passed_on),
     ("programs_are_looked_up_in_the_guests_path", programs_are_looked_up_in_the_guests_path),
     ("the_surroundings_are_a_containers", the_surroundings_are_a_containers),
@@ -90,6 +91,23 @@ fn streams_are_connected(place: &Place) {
     std::io::Seek::rewind(&mut file).expect("sought");
     file.read_to_string(&mut text).expect("read");
     assert_eq!(text, "to a file\n");
+}
+
+fn output_comes_as_it_is_written(place: &Place) {
+    let root = place.root();
+    let mut child = root
+        .sh("echo one; sleep 0.05; echo two >&2; sleep 0.05; echo three; seq 100000; exit 4")
+        .spawn()
+        .expect("a sandbox");
+    let mut parts: Vec<(Output, String)> = Vec::new();
+    let status = child.wait_with_output(|output, bytes| {
+        parts.push((output, String::from_utf8_lossy(bytes).into_owned()));
+    });
+    assert_eq!(status.expect("waited"), ExitStatus::Code(4));
+    assert_eq!(parts[0], (Output::Stdout, "one\n".to_owned()));
+    assert_eq!(parts[1], (Output::Stderr, "two\n".to_owned()));
+    let rest: String = parts[2..].iter().map(|(_, text)| text.as_str()).collect();
+    assert!(rest.starts_with("three\n1\n") && rest.ends_with("\n100000\n"));
 }
 
 fn signals_are_passed_on(place: &Place) {
