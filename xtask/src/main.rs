@@ -4,6 +4,7 @@
 //! user of Pannier could want, and anything a test asserts.
 #![expect(clippy::print_stdout, reason = "a command-line program that talks to developers")]
 
+mod bench;
 mod demo;
 mod dependencies;
 mod dist;
@@ -32,6 +33,8 @@ enum Command {
     Demo,
     /// Make the static binaries in dist/
     Dist,
+    /// Measure speed and memory against plain commands, and against the reference where it is given
+    Bench(bench::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -42,6 +45,7 @@ fn main() -> Result<()> {
         Command::Test(arguments) => test::run(&shell, &arguments),
         Command::Demo => demo::run(&shell),
         Command::Dist => dist::run(&shell),
+        Command::Bench(arguments) => bench::run(&shell, &arguments),
     }
 }
 

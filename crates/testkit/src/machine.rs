@@ -198,6 +198,11 @@ impl Call {
         self
     }
 
+    /// The command itself, for a caller that runs it in a way of its own.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
