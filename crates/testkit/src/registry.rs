@@ -6,10 +6,12 @@
 //! | `registry/http` | just enough HTTP/1.1 for it |
 //! | `registry/routes` | the distribution specification, as far as clients use it |
 //! | `registry/token` | [`TokenServer`]: Docker's token authentication |
+//! | `registry/proxy` | [`Proxy`]: a proxy that leads everywhere to one place |
 //! | `registry/debian` | [`DockerRegistry`], [`Pki`]: the real one, with TLS, passwords and tokens |
 
 mod debian;
 mod http;
+mod proxy;
 mod routes;
 mod token;
 
@@ -24,6 +26,7 @@ use std::time::Duration;
 use sha2::Digest as _;
 
 pub use debian::{DockerRegistry, Pki, Setup};
+pub use proxy::Proxy;
 pub use token::{Grants, TokenServer, TokenSetup};
 
 /// What a request to a registry is about.
@@ -76,6 +79,8 @@ pub enum Fault {
     CutRequest(usize),
     /// The connection is closed before any answer; the request has been carried out.
     NoAnswer,
+    /// This status at once, without reading the request's body; the connection is closed.
+    Reject(u16),
     /// The last byte of the answer's body is another one.
     WrongByte,
     /// The answer's body lacks this many bytes, and its length says so.

@@ -19,7 +19,7 @@ use super::http::{
 };
 use super::names::{Names, is_loopback, proxy_for};
 use super::token::{Challenge, Scope, TokenAnswer, Tokens, token_query};
-use crate::auth::{Credential, Secret};
+use crate::auth::{self, Credential, Secret};
 use crate::tls;
 
 /// Redirects that are followed for one request.
@@ -45,6 +45,9 @@ pub(super) struct Endpoint {
 struct Access {
     challenge: Option<Challenge>,
     tokens: Tokens,
+    /// A credential helper that failed. Nobody needs it to read what is public, so it counts only when we are not
+    /// let in.
+    helper: Option<auth::Error>,
 }
 
 /// An `Authorization` header.
@@ -204,11 +207,20 @@ impl Endpoint {
                 }
                 answer.drain();
             }
-        })?;
-        if answer.status() == 401 {
+        });
+        let refused = match &answer {
+            Ok(answer) => matches!(answer.status(), 401 | 403),
+            Err(error) => matches!(error, ErrorKind::Unauthorized { .. } | ErrorKind::Denied { .. }),
+        };
+        if refused && let Some(error) = lock(&self.access).helper.clone() {
+            return Err(error.into());
+        }
+        if let Ok(answer) = &mut answer
+            && answer.status() == 401
+        {
             answer.had_credentials = self.config.credentials.find(&self.registry, repository)?.is_some();
         }
-        Ok(answer)
+        answer
     }
 
     /// Tries until it works, cannot work, or has been tried often enough.
@@ -389,7 +401,13 @@ impl Endpoint {
         {
             return Ok(Some(bearer(token, false)));
         }
-        let credential = self.config.credentials.find(&self.registry, repository)?;
+        let credential = match self.config.credentials.find(&self.registry, repository) {
+            Err(error @ auth::Error::Helper { .. }) => {
+                access.helper = Some(error);
+                None
+            }
+            other => other?,
+        };
         match (challenge, credential) {
             (_, Some(Credential::Bearer(token))) => Ok(Some(bearer(&token, true))),
             (Challenge::Basic, Some(Credential::Basic { username, password })) => {

@@ -268,6 +268,13 @@ impl ErrorKind {
                 format!("try again in {} s, or log in for a higher limit", wait.as_secs())
             }
             Self::RateLimited { .. } => "try again later, or log in for a higher limit".to_owned(),
+            Self::Credentials(auth::Error::Helper { program, .. }) => {
+                format!("check that `{program} list` works, or take the helper out of Docker's config.json")
+            }
+            Self::Status { status: 413, .. } => {
+                "a server before the registry limits the size of uploads (nginx: client_max_body_size)"
+                    .to_owned()
+            }
             Self::DigestMismatch { .. } | Self::Size { .. } => {
                 "the registry, or something between, changed the content: try again, then ask its owner"
                     .to_owned()

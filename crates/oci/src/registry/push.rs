@@ -30,10 +30,11 @@ impl Client {
         let endpoint = self.endpoint(reference.registry(), reference.repository());
         let retry = &self.inner.config.retry;
         let mut renewed = false;
+        let mut ask_first = false;
         let mut tries = 0;
         loop {
             tries += 1;
-            let (kind, wait) = match try_push(&endpoint, reference, descriptor, open, progress) {
+            let (kind, wait) = match try_push(&endpoint, reference, descriptor, open, progress, ask_first) {
                 Ok(answer) if matches!(answer.status(), 200 | 201 | 204) => {
                     answer.drain();
                     return Ok(());
@@ -55,6 +56,9 @@ impl Client {
             if tries > retry.retries {
                 return Err(fail(kind));
             }
+            // Who does not want the blob (it is too large, say) answers and closes the connection while it is being
+            // sent, and the answer is lost: next time we ask before we send.
+            ask_first |= matches!(kind, ErrorKind::Connection { .. });
             std::thread::sleep(wait.unwrap_or_default().max(retry.delay(tries)));
             // It may have arrived, with only the answer lost.
             if self.has_blob(reference, descriptor.digest).unwrap_or(false) {
@@ -99,7 +103,12 @@ impl Client {
                 _ => Err(answer.into_error()),
             }
         };
-        mount().map_err(|kind| kind.during("mount blob", in_repository(digest, reference)))
+        // The token server may refuse both repositories for the one.
+        let mount = match mount() {
+            Err(ErrorKind::Unauthorized { .. } | ErrorKind::Denied { .. }) => Ok(false),
+            other => other,
+        };
+        mount.map_err(|kind| kind.during("mount blob", in_repository(digest, reference)))
     }
 }
 
@@ -157,16 +166,21 @@ fn try_push(
     descriptor: &Descriptor,
     open: &Open<'_>,
     progress: &dyn Fn(u64),
+    ask_first: bool,
 ) -> Result<Answer, ErrorKind> {
     let upload = start(endpoint, reference.repository())?;
     let content = open().map_err(ErrorKind::Source)?;
     let mut content = Content { content, progress, sent: 0, size: descriptor.size, failed: None };
     progress(0);
+    let mut headers = vec![("content-type", "application/octet-stream".to_owned())];
+    if ask_first {
+        headers.push(("expect", "100-continue".to_owned()));
+    }
     let outcome = endpoint.send(&mut Request {
         method: Method::PUT,
         url: with_digest(&upload, descriptor.digest)?,
         scopes: &[Scope::push(reference.repository())],
-        headers: vec![("content-type", "application/octet-stream".to_owned())],
+        headers,
         payload: Payload::Stream(&mut content, Some(descriptor.size)),
         casual: false,
     });

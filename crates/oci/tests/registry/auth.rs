@@ -195,6 +195,28 @@ fn helpers_are_asked_for_the_registry() {
     with_credentials(Arc::new(file)).manifest(&reference(&registry.host(), "a:v1")).unwrap();
 }
 
+#[derive(Debug)]
+struct BrokenHelper;
+
+impl HelperRunner for BrokenHelper {
+    fn get(&self, helper: &str, server: &str) -> Result<HelperAnswer, oci::auth::Error> {
+        let (program, server) = (format!("docker-credential-{helper}"), server.to_owned());
+        Err(oci::auth::Error::Helper { program, server, reason: "is not on the PATH".to_owned() })
+    }
+}
+
+#[test]
+fn a_broken_helper_matters_only_when_it_is_needed() {
+    let registry = token_registry(|setup| setup.anonymous_pull = true);
+    let file = DockerConfig::parse("c", r#"{"credsStore":"desktop"}"#, Arc::new(BrokenHelper)).unwrap();
+    let client = with_credentials(Arc::new(file));
+    let reference = reference(&registry.host(), "a:v1");
+    client.manifest(&reference).unwrap();
+    let error = push(&client, &reference, b"x").unwrap_err();
+    assert!(error.to_string().contains("credential helper `docker-credential-desktop`"), "{error}");
+    assert!(error.hint().unwrap().contains("config.json"));
+}
+
 #[test]
 fn redirects_elsewhere_get_no_credentials() {
     let storage = Registry::default();

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use oci::registry::ErrorKind;
+use oci::registry::{ErrorKind, NameService, ProxySettings};
 use oci::tls::TlsSettings;
-use testkit::registry::{DockerRegistry, Pki, Setup, TokenSetup};
+use testkit::registry::{DockerRegistry, Pki, Proxy, Setup, TokenSetup};
 
 use super::*;
 
@@ -162,4 +162,29 @@ fn folders_of_certificates() {
     assert!(error.contains("client.key: does not fit"), "{error}");
     fs_err::copy(key, folder.join("client.key")).unwrap();
     there_and_back(&client(), registry.host());
+}
+
+#[test]
+fn through_a_proxy() {
+    testkit::needs!("docker-registry", "openssl");
+    let pki = Pki::new();
+    let registry = DockerRegistry::start(&Setup { tls: Some(&pki), ..Setup::default() });
+    let proxy = Proxy::start(registry.host());
+    let tls = TlsSettings { ca_files: vec![pki.ca()], ..TlsSettings::default() };
+    // The proxy looks names up: none can be looked up here.
+    let names = NameService { resolv_conf: Some(PathBuf::from("/no/such/file")), ..NameService::default() };
+    let with = |no_proxy: Option<&str>| {
+        let https = Some(format!("http://me:p%40ss@{}", proxy.host()));
+        let proxy = ProxySettings { https, http: None, no_proxy: no_proxy.map(str::to_owned) };
+        Client::new(ClientConfig { proxy, tls: tls.clone(), names: names.clone(), ..config() })
+    };
+    there_and_back(&with(None), "registry.test:5000");
+    let asked = proxy.asked();
+    // `me:p@ss`.
+    assert_eq!(asked[0], ("registry.test:5000".to_owned(), Some("Basic bWU6cEBzcw==".to_owned())));
+    // Loopback and NO_PROXY go their own way.
+    with(None).check_read(&reference(registry.host(), "me/app:v1")).unwrap();
+    let error = with(Some("registry.test")).check_read(&reference("registry.test:5000", "a")).unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::NoNameService { .. }), "{error}");
+    assert_eq!(proxy.asked().len(), asked.len());
 }

@@ -186,3 +186,14 @@ fn uploads_elsewhere_get_no_credentials() {
     assert_eq!(put[0].query[0], ("state".to_owned(), "a/b".to_owned()));
     assert!(storage.blob("a", &Digest::of(b"layer").to_string()).is_some());
 }
+
+#[test]
+fn a_refusal_while_sending_is_heard() {
+    let registry = Registry::default();
+    registry.fail(Kind::UploadPut, Fault::Reject(413), 100);
+    // Larger than what the sockets hold, so that the answer comes while it is being sent.
+    let error = push(&client(), &reference(&registry.host(), "a"), &content(64 << 20)).unwrap_err();
+    assert!(matches!(*error.kind, ErrorKind::Status { status: 413, .. }), "{error}");
+    assert!(error.hint().unwrap().contains("client_max_body_size"));
+    assert_eq!(registry.count(Kind::UploadPut), 2, "once blindly, once asking first");
+}

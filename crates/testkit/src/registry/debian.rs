@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::token::{TokenServer, TokenSetup};
 
-/// A private certificate authority, a server certificate for this machine, a client certificate, and a second
+/// A private certificate authority, a server certificate for this machine and `registry.test`, a client certificate, and a second
 /// authority that signed nothing here. Made with the `openssl` program.
 #[derive(Debug)]
 pub struct Pki {
@@ -37,7 +37,8 @@ impl Pki {
         let ca = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"];
         pki.certificate("ca", "Test CA", None, &ca);
         pki.certificate("other-ca", "Another CA", None, &ca);
-        let server = ["subjectAltName=IP:127.0.0.1,DNS:localhost", "extendedKeyUsage=serverAuth"];
+        let server =
+            ["subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test", "extendedKeyUsage=serverAuth"];
         pki.certificate("server", "localhost", Some("ca"), &server);
         pki.certificate("client", "client", Some("ca"), &["extendedKeyUsage=clientAuth"]);
         pki

@@ -14,6 +14,8 @@ pub(super) struct Request<'a> {
     headers: Vec<(String, String)>,
     body: &'a mut dyn BufRead,
     length: Length,
+    /// Where to say that the body is wanted, when the client waits for that.
+    go_on: Option<TcpStream>,
     /// Bytes of the body that were read.
     pub received: u64,
 }
@@ -77,6 +79,9 @@ impl Request<'_> {
     /// The body, but no more than `limit` bytes of it: `None` when there is more.
     pub fn read_body(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
         let length = std::mem::replace(&mut self.length, Length::Read);
+        if let Some(mut writer) = self.go_on.take() {
+            writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
         let mut bytes = Vec::new();
         match length {
             Length::Read => {}
@@ -154,6 +159,8 @@ fn read_request<'a>(reader: &'a mut BufReader<TcpStream>) -> io::Result<Option<R
     } else {
         Length::Bytes(find("content-length").and_then(|value| value.parse().ok()).unwrap_or(0))
     };
+    let waits = find("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
+    let go_on = if waits { Some(reader.get_ref().try_clone()?) } else { None };
     Ok(Some(Request {
         method: method.to_owned(),
         path: path.to_owned(),
@@ -161,6 +168,7 @@ fn read_request<'a>(reader: &'a mut BufReader<TcpStream>) -> io::Result<Option<R
         headers,
         body: reader,
         length,
+        go_on,
         received: 0,
     }))
 }

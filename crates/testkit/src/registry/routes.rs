@@ -50,6 +50,7 @@ fn faulty(shared: &Shared, request: &mut Request<'_>, route: &Route, fault: Opti
             let sent = request.header("authorization").unwrap_or("nothing").to_owned();
             Reply::error(status, "FAULT", &format!("you sent {sent}"))
         }
+        Some(Fault::Reject(status)) => Reply::error(status, "FAULT", "this fault was ordered"),
         Some(Fault::CutRequest(bytes)) => {
             let _ = request.read_body(bytes);
             Reply::hang_up()
