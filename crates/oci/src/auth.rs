@@ -71,7 +71,8 @@ impl Credentials for Anonymous {
     }
 }
 
-/// Asks several sources in turn; the first that knows something wins.
+/// Asks several sources in turn; the first that knows something wins. A helper that cannot be asked counts only
+/// when no later source knows anything.
 #[derive(Clone, Debug, Default)]
 pub struct Chain(Vec<Arc<dyn Credentials>>);
 
@@ -84,12 +85,16 @@ impl Chain {
 
 impl Credentials for Chain {
     fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>, Error> {
+        let mut unasked = None;
         for source in &self.0 {
-            if let Some(found) = source.find(registry, repository)? {
-                return Ok(Some(found));
+            match source.find(registry, repository) {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                Err(error @ Error::Helper { .. }) => unasked = unasked.or(Some(error)),
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        unasked.map_or(Ok(None), Err)
     }
 }
 
@@ -163,6 +168,23 @@ mod tests {
         let chain = Chain::new(vec![Arc::new(Anonymous), Arc::new(One("x")), Arc::new(One("y"))]);
         assert_eq!(chain.find("a", "r").unwrap(), Some(Credential::Bearer(Secret::new("x"))));
         assert_eq!(chain.find("b", "r").unwrap(), None);
+    }
+
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Credentials for Broken {
+        fn find(&self, server: &str, _: &str) -> Result<Option<Credential>, Error> {
+            let (program, server) = ("docker-credential-x".to_owned(), server.to_owned());
+            Err(Error::Helper { program, server, reason: "failed".to_owned() })
+        }
+    }
+
+    #[test]
+    fn a_helper_that_fails_does_not_hide_later_sources() {
+        let chain = Chain::new(vec![Arc::new(Broken), Arc::new(One("x"))]);
+        assert!(chain.find("a", "r").unwrap().is_some());
+        assert!(chain.find("b", "r").is_err());
     }
 
     #[test]

@@ -143,7 +143,10 @@ fn client_cert(path: &Path) -> Result<ClientCert, TlsError> {
 fn sorted_files(folder: &Path) -> Result<Vec<PathBuf>, TlsError> {
     let entries = match fs_err::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // `/etc/docker` is closed to ordinary users on some machines: what they may not see is not meant for them.
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            return Ok(Vec::new());
+        }
         Err(e) => return Err(TlsError::new(folder, io_reason(&e))),
     };
     let mut paths = Vec::new();
