@@ -1,0 +1,211 @@
+//! Builds what is embedded: static Linux programs of this workspace, by a second cargo with a target folder of its own.
+//!
+//! * One call builds all of them, so that they share their dependencies.
+//! * Its target folder is below OUT_DIR, so that the two cargos never wait for each other's lock.
+//! * The target is musl where this toolchain has it, otherwise glibc, linked statically (larger).
+//! * `PANNIER_EMBEDDED_DIR` names a folder with the programs, for packagers who build them once for several targets.
+
+use std::env;
+use std::error::Error;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// The programs, by the names that cargo gives them.
+const PROGRAMS: [&str; 5] = [
+    "pannier-launcher",
+    "pannier-buildpack-static-site",
+    "pannier-buildpack-procfile",
+    "pannier-static-server",
+    "pannier-procfile-run",
+];
+
+/// The packages that they are in.
+const PACKAGES: [&str; 4] = [
+    "pannier-launcher",
+    "pannier-buildpack-static-site",
+    "pannier-buildpack-procfile",
+    "pannier-static-server",
+];
+
+/// What they are made of, seen from the root of the workspace.
+const SOURCES: [&str; 11] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "crates/cnb/Cargo.toml",
+    "crates/cnb/src",
+    "crates/launcher/Cargo.toml",
+    "crates/launcher/src",
+    "buildpacks/procfile/Cargo.toml",
+    "buildpacks/procfile/src",
+    "buildpacks/program-layer",
+    "buildpacks/static-server/src",
+    "buildpacks/static-site/src",
+];
+
+/// Variables of cargo that the second cargo is to see, by how they begin. The others describe the first one's target,
+/// flags and wrappers (clippy is one), which are not for it.
+const PASSED_ON: [&str; 9] = [
+    "CARGO_HOME",
+    "CARGO_HTTP_",
+    "CARGO_MAKEFLAGS",
+    "CARGO_NET_",
+    "CARGO_PROFILE_LAUNCHER_",
+    "CARGO_REGISTRIES_",
+    "CARGO_REGISTRY_",
+    "CARGO_SOURCE_",
+    "CARGO_TERM_",
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Cargo shows this when the script fails. If it cannot be written, the exit code still says so.
+            let _ = std::io::stderr().write_all(format!("{error}\n").as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    tell("rerun-if-env-changed=PANNIER_EMBEDDED_DIR");
+    let dir = match env::var_os("PANNIER_EMBEDDED_DIR") {
+        Some(dir) if !dir.is_empty() => prebuilt(Path::new(&dir))?,
+        _ => build()?,
+    };
+    tell(&format!("rustc-env=PANNIER_EMBEDDED={}", dir.display()));
+    Ok(())
+}
+
+fn tell(line: &str) {
+    println!("cargo::{line}");
+}
+
+/// Checks a folder of programs that somebody else built.
+fn prebuilt(dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let dir =
+        dir.canonicalize().map_err(|error| format!("PANNIER_EMBEDDED_DIR {}: {error}", dir.display()))?;
+    for program in PROGRAMS {
+        let path = dir.join(program);
+        if !path.is_file() {
+            return Err(format!("PANNIER_EMBEDDED_DIR: expected the program {}", path.display()).into());
+        }
+        tell(&format!("rerun-if-changed={}", path.display()));
+    }
+    Ok(dir)
+}
+
+fn build() -> Result<PathBuf, Box<dyn Error>> {
+    let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let workspace = manifest_dir.ancestors().nth(2).ok_or("crates/embedded is not in a workspace")?;
+    for source in SOURCES {
+        tell(&format!("rerun-if-changed={}", workspace.join(source).display()));
+    }
+    tell("rerun-if-env-changed=CARGO_PROFILE_LAUNCHER_LTO");
+    tell("rerun-if-env-changed=CARGO_PROFILE_LAUNCHER_CODEGEN_UNITS");
+    let target = choose_target()?;
+    let target_dir = Path::new(&variable("OUT_DIR")?).join("target");
+
+    let mut cargo = Command::new(variable("CARGO")?);
+    forget_outer_build(&mut cargo);
+    cargo.current_dir(workspace).args(["build", "--locked", "--profile", "launcher", "--bins"]);
+    cargo.args(["--target", &target.triple]).arg("--target-dir").arg(&target_dir);
+    for package in PACKAGES {
+        cargo.args(["--package", package]);
+    }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace, &target));
+    if let Some((name, linker)) = linker_for(&target)? {
+        cargo.env(name, linker);
+    }
+    let status = cargo.status()?;
+    if !status.success() {
+        return Err(format!("building the embedded programs for {} failed: {status}", target.triple).into());
+    }
+    Ok(target_dir.join(target.triple).join("launcher"))
+}
+
+fn variable(name: &str) -> Result<String, Box<dyn Error>> {
+    env::var(name).map_err(|error| format!("{name}: {error}").into())
+}
+
+/// Removes what cargo sets for this build script, and what steers the first cargo's compiler.
+fn forget_outer_build(cargo: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let Some(text) = name.to_str() else { continue };
+        let linker = text.starts_with("CARGO_TARGET_") && text.ends_with("_LINKER");
+        let passed_on = linker || PASSED_ON.iter().any(|prefix| text.starts_with(prefix));
+        let steers = text.starts_with("CARGO")
+            || matches!(
+                text,
+                "HOST"
+                    | "OPT_LEVEL"
+                    | "OUT_DIR"
+                    | "PROFILE"
+                    | "RUSTC_WORKSPACE_WRAPPER"
+                    | "RUSTFLAGS"
+                    | "TARGET"
+            );
+        if steers && !passed_on {
+            cargo.env_remove(&name);
+        }
+    }
+}
+
+struct Target {
+    triple: String,
+    is_musl: bool,
+}
+
+/// The Linux target of the same machine type that this toolchain can build for.
+fn choose_target() -> Result<Target, Box<dyn Error>> {
+    let target = variable("TARGET")?;
+    let arch = target.split('-').next().unwrap_or_default();
+    // gnu, gnueabihf, …: the musl targets are named alike.
+    let suffix = match target.split_once("-linux-") {
+        Some((_, suffix)) => suffix.trim_start_matches("gnu").trim_start_matches("musl"),
+        None => "",
+    };
+    let triple = |libc: &str| format!("{arch}-unknown-linux-{libc}{suffix}");
+    let output = Command::new(variable("RUSTC")?).args(["--print", "sysroot"]).output()?;
+    let sysroot = String::from_utf8(output.stdout)?;
+    let installed =
+        |triple: &str| Path::new(sysroot.trim()).join("lib/rustlib").join(triple).join("lib").is_dir();
+    let (musl, gnu) = (triple("musl"), triple("gnu"));
+    if installed(&musl) {
+        return Ok(Target { triple: musl, is_musl: true });
+    }
+    if !installed(&gnu) {
+        return Err(
+            format!("this toolchain builds for neither {musl} nor {gnu}: rustup target add {musl}").into()
+        );
+    }
+    tell(&format!(
+        "warning=the launcher is linked with glibc and twice as large as with musl: rustup target add {musl}"
+    ));
+    Ok(Target { triple: gnu, is_musl: false })
+}
+
+/// Flags for the programs. Folders of this machine do not get into them, so that the same sources give the same bytes.
+fn rustflags(workspace: &Path, target: &Target) -> String {
+    let mut flags = vec![format!("--remap-path-prefix={}=/pannier", workspace.display())];
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    if let Some(home) = home.or_else(|| env::home_dir().map(|home| home.join(".cargo"))) {
+        flags.push(format!("--remap-path-prefix={}=/cargo", home.display()));
+    }
+    if !target.is_musl {
+        flags.push("-Ctarget-feature=+crt-static".to_owned());
+    }
+    flags.join("\x1f")
+}
+
+/// The linker that comes with Rust, for other machines than this one: musl needs nothing beside it.
+fn linker_for(target: &Target) -> Result<Option<(String, &'static str)>, Box<dyn Error>> {
+    let name = format!("CARGO_TARGET_{}_LINKER", target.triple.replace('-', "_").to_uppercase());
+    let host = variable("HOST")?;
+    let same = host.split('-').next() == target.triple.split('-').next() && host.contains("-linux-");
+    if same || !target.is_musl || env::var_os(&name).is_some() {
+        return Ok(None);
+    }
+    Ok(Some((name, "rust-lld")))
+}
