@@ -348,7 +348,7 @@ fn owner(owner: Owner, meta: &Meta) -> (Option<Uid>, Option<Gid>) {
     (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
 }
 
-fn times(meta: &Meta) -> Timestamps {
+pub(crate) fn times(meta: &Meta) -> Timestamps {
     let time = Timespec { tv_sec: meta.mtime, tv_nsec: meta.mtime_nsec.into() };
     Timestamps { last_access: time, last_modification: time }
 }

@@ -23,10 +23,9 @@ use super::tar::Entry;
 use super::{Owners, UnpackError};
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
+use crate::overlay::OPAQUE;
 use crate::root::DIRECTORY;
 
-/// The attribute by which overlayfs (mounted with `userxattr`) knows that a directory hides those below it.
-pub(crate) const OPAQUE: &str = "user.overlay.opaque";
 /// Symlinks followed for one name, as the kernel has it.
 const MAX_LINKS: usize = 40;
 /// Directories kept open.
