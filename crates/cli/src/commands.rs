@@ -1,6 +1,9 @@
 //! One file per verb: its arguments, and what it does with the libraries.
 
+mod registry_args;
 pub mod version;
+
+pub use registry_args::RegistryArgs;
 
 use std::process::ExitCode;
 

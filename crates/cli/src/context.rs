@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sandbox::{EnterOptions, Entered};
+
 use crate::cli::Global;
 use crate::error::CommandError;
 use crate::ui::Ui;
@@ -32,6 +34,25 @@ impl<'a> Context<'a> {
         let data = xdg("XDG_DATA_HOME", ".local/share")?;
         let config = xdg("XDG_CONFIG_HOME", ".config")?;
         Ok(Self { ui, store_dir: data.join("store"), config_file: config.join("config.toml") })
+    }
+}
+
+impl Context<'_> {
+    /// Puts this process into its namespaces. Must come before the first thread.
+    pub fn enter(&self) -> Result<Entered, CommandError> {
+        let entered = sandbox::enter(&EnterOptions::default()).map_err(|error| {
+            let hint = error.hint();
+            let mut error = CommandError::new(error).hint("`pannier doctor` says what this machine can do");
+            error.hints.extend(hint);
+            error
+        })?;
+        crate::signals::install()?;
+        Ok(entered)
+    }
+
+    /// Opens the store; it is made where there is none.
+    pub fn store(&self) -> Result<oci::Store, CommandError> {
+        Ok(oci::Store::open(&self.store_dir)?)
     }
 }
 

@@ -28,6 +28,10 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything else: this may be the copy of us that becomes a sandbox.
+    sandbox::init_if_requested();
+    // Modes of what we write are part of layers, and must not depend on who runs us.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

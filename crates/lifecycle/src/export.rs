@@ -66,8 +66,6 @@ pub struct ExportInputs<'a> {
     pub store: &'a Store,
     /// What is known of a layer (buildpack id, layer name) that the build left as it was.
     pub unchanged: &'a dyn Fn(&str, &str) -> Option<KnownLayer>,
-    /// Told of each layer as soon as it is there.
-    pub ready: &'a (dyn Fn(&Layer) + Sync),
 }
 
 /// A layer that the build left as it was.
@@ -144,10 +142,15 @@ pub enum ExportError {
     Oci(#[from] oci::Error),
 }
 
-/// Puts the image together.
-pub fn export(inputs: &ExportInputs<'_>, events: &dyn Events) -> Result<Exported, ExportError> {
+/// Puts the image together. `ready` is told of each new or reused layer as soon as it is there: its upload need
+/// not wait for the others.
+pub fn export(
+    inputs: &ExportInputs<'_>,
+    ready: &(dyn Fn(&Layer) + Sync),
+    events: &dyn Events,
+) -> Result<Exported, ExportError> {
     let default_process = config::default_process(inputs)?;
-    let mut exporter = Exporter::new(inputs, events);
+    let mut exporter = Exporter::new(inputs, ready, events);
     for module in inputs.modules {
         exporter.module(module)?;
     }
@@ -171,13 +174,13 @@ struct Exporter<'a> {
 }
 
 impl<'a> Exporter<'a> {
-    fn new(inputs: &'a ExportInputs<'a>, events: &'a dyn Events) -> Self {
+    fn new(inputs: &'a ExportInputs<'a>, ready: &'a (dyn Fn(&Layer) + Sync), events: &'a dyn Events) -> Self {
         let maker = LayerMaker {
             store: inputs.store,
             compression: inputs.compression,
             previous: inputs.previous.map(|(image, _)| image),
             events,
-            ready: inputs.ready,
+            ready,
         };
         let old = inputs.previous.map(|(_, label)| label.clone()).unwrap_or_default();
         let mut run_image = inputs.run_image_for_rebase.clone();

@@ -154,6 +154,11 @@ impl Image {
         &self.layers
     }
 
+    /// Where its layers are read from; none for an image without layers.
+    pub fn origin(&self) -> Option<Origin> {
+        self.layers.first().map(|layer| layer.blobs.origin())
+    }
+
     /// The same image with its layers' bytes elsewhere.
     #[must_use]
     pub fn with_blobs(mut self, blobs: &Arc<dyn Blobs>) -> Self {

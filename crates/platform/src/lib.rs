@@ -6,9 +6,12 @@
 //! | [`cache_spec`] | `--cache` |
 //! | [`document`] | TOML files that people write: parsed, with errors that point at the place |
 //! | [`locator`] | what a text that names a buildpack means |
+//! | [`passwd`] | users of an image |
 //! | [`project`] | `project.toml`: what to build with, what to leave out |
 //! | [`env_file`] | build-time environment from `--env`, `--env-file` and the descriptor |
 //! | [`run_image`] | which run image, and its mirrors |
+//! | [`source`] | the app: a folder or a zip file |
+//! | [`time`] | times as configurations have them |
 //! | [`volume`] | `--volume` |
 
 pub mod builder_toml;
@@ -16,6 +19,9 @@ pub mod cache_spec;
 pub mod document;
 pub mod env_file;
 pub mod locator;
+pub mod passwd;
 pub mod project;
 pub mod run_image;
+pub mod source;
+pub mod time;
 pub mod volume;

@@ -48,7 +48,7 @@ impl Style {
         }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let (days, second) = (now.as_secs() / 86_400, now.as_secs() % 86_400);
-        let (year, month, day) = civil_date(days);
+        let (year, month, day) = platform::time::civil_date(days);
         format!(
             "{year:04}/{month:02}/{day:02} {:02}:{:02}:{:02}.{:06} ",
             second / 3600,
@@ -57,19 +57,6 @@ impl Style {
             now.subsec_micros()
         )
     }
-}
-
-/// Days since 1970-01-01 as a date of the Gregorian calendar (Howard Hinnant's `civil_from_days`).
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 /// A size for people: `0 B`, `12.3 kB`, `1.3 GB` (powers of ten).
@@ -101,13 +88,6 @@ pub fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates() {
-        assert_eq!(civil_date(0), (1970, 1, 1));
-        assert_eq!(civil_date(11_016), (2000, 2, 29));
-        assert_eq!(civil_date(20_454), (2026, 1, 1));
-    }
 
     #[test]
     fn sizes_and_times() {

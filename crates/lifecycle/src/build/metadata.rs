@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cnb::group::GroupElement;
 use cnb::launch::Process;
 use cnb::metadata::BuildMetadata;
 
@@ -46,11 +47,11 @@ impl ProcessList {
 
 impl Built {
     /// What `metadata.toml` and the label `io.buildpacks.build.metadata` are written from.
-    pub fn metadata(&self, inputs: &BuildInputs<'_>) -> BuildMetadata {
+    pub fn metadata(&self, group: &[GroupElement], group_extensions: &[GroupElement]) -> BuildMetadata {
         BuildMetadata {
             bom: self.launch_bom.clone(),
-            buildpacks: inputs.group.to_vec(),
-            extensions: inputs.group_extensions.to_vec(),
+            buildpacks: group.to_vec(),
+            extensions: group_extensions.to_vec(),
             labels: self.labels.clone(),
             processes: self.processes.clone(),
             slices: self.slices.clone(),
@@ -63,7 +64,7 @@ impl Built {
 pub(super) fn write(inputs: &BuildInputs<'_>, built: &Built) -> Result<(), BuildError> {
     let config = inputs.layers.host.join("config");
     remove(&config)?;
-    let text = built.metadata(inputs).to_toml(inputs.platform_api);
+    let text = built.metadata(inputs.group, inputs.group_extensions).to_toml(inputs.platform_api);
     write_file(inputs, &config, Path::new("metadata.toml"), text.as_bytes())
 }
 
