@@ -5,6 +5,7 @@
 //! | [`builder_toml`] | `builder.toml`: what `builder create` makes a builder from |
 //! | [`cache_spec`] | `--cache` |
 //! | [`document`] | TOML files that people write: parsed, with errors that point at the place |
+//! | [`inspect`] | what is in an image |
 //! | [`locator`] | what a text that names a buildpack means |
 //! | [`passwd`] | users of an image |
 //! | [`project`] | `project.toml`: what to build with, what to leave out |
@@ -18,6 +19,7 @@ pub mod builder_toml;
 pub mod cache_spec;
 pub mod document;
 pub mod env_file;
+pub mod inspect;
 pub mod locator;
 pub mod passwd;
 pub mod project;
