@@ -128,12 +128,12 @@ fn a_slow_registry_is_waited_for() {
     let registry = Registry::default();
     let bytes = content(200_000);
     registry.add_blob("a", &bytes);
-    registry.fail(Kind::BlobGet, Fault::Slow(400_000), 1);
-    let timeouts = Timeouts { idle: Duration::from_millis(300), ..Timeouts::default() };
+    registry.fail(Kind::BlobGet, Fault::Slow(130_000), 1);
+    let timeouts = Timeouts { idle: Duration::from_secs(1), ..Timeouts::default() };
     let client = Client::new(ClientConfig { timeouts, ..config() });
     let start = Instant::now();
     let got = pull(&client, &reference(&registry.host(), "a"), &descriptor(&bytes)).unwrap();
-    assert!(got == bytes && start.elapsed() > Duration::from_millis(400));
+    assert!(got == bytes && start.elapsed() > Duration::from_millis(1200));
     assert_eq!(registry.count(Kind::BlobGet), 1, "slow is not silent");
 }
 
