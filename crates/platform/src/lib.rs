@@ -10,6 +10,7 @@
 //! | [`passwd`] | users of an image |
 //! | [`project`] | `project.toml`: what to build with, what to leave out |
 //! | [`env_file`] | build-time environment from `--env`, `--env-file` and the descriptor |
+//! | [`run`] | the program of an image in a sandbox |
 //! | [`run_image`] | which run image, and its mirrors |
 //! | [`source`] | the app: a folder or a zip file |
 //! | [`time`] | times as configurations have them |
@@ -23,6 +24,7 @@ pub mod inspect;
 pub mod locator;
 pub mod passwd;
 pub mod project;
+pub mod run;
 pub mod run_image;
 pub mod source;
 pub mod time;

@@ -101,6 +101,8 @@ pub struct Spec {
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory inside.
     pub cwd: PathBuf,
+    /// Whether `cwd` is created, as uid 0 and with mode 0755, when it is missing.
+    pub create_cwd: bool,
     /// Its user id, as the namespace of [`enter`](crate::enter) counts.
     pub uid: u32,
     /// Its group id.
@@ -135,6 +137,7 @@ impl Spec {
             arg0: None,
             env: Vec::new(),
             cwd: PathBuf::from("/"),
+            create_cwd: false,
             uid: 0,
             gid: 0,
             groups: Vec::new(),

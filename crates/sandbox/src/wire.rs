@@ -22,6 +22,7 @@ pub(crate) struct Job {
     pub args: Vec<OsString>,
     pub env: Vec<OsString>,
     pub cwd: PathBuf,
+    pub create_cwd: bool,
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
@@ -51,6 +52,7 @@ impl Job {
             args,
             env: spec.env.iter().map(join).collect(),
             cwd: spec.cwd.clone(),
+            create_cwd: spec.create_cwd,
             uid: spec.uid,
             gid: spec.gid,
             groups: spec.groups.clone(),
@@ -71,6 +73,7 @@ impl Job {
         to.list(&self.args, |to, arg| to.bytes(arg));
         to.list(&self.env, |to, entry| to.bytes(entry));
         to.bytes(self.cwd.as_os_str());
+        to.flag(self.create_cwd);
         to.number(self.uid.into());
         to.number(self.gid.into());
         to.list(&self.groups, |to, group| to.number((*group).into()));
@@ -93,6 +96,7 @@ impl Job {
             args: from.list(Reader::bytes)?,
             env: from.list(Reader::bytes)?,
             cwd: from.bytes()?.into(),
+            create_cwd: from.flag()?,
             uid: from.small()?,
             gid: from.small()?,
             groups: from.list(Reader::small)?,

@@ -44,6 +44,10 @@ pub(super) fn enter(job: &Job) -> Result<Option<Terminal>, Failure> {
     for mount in &job.mounts {
         mount_for_caller(&root, mount).map_err(fail("mount", mount.target()))?;
     }
+    if job.create_cwd {
+        root.directory(&job.cwd)
+            .map_err(|source| Failure::WorkingDirectory { path: job.cwd.clone().into(), source })?;
+    }
     for path in &job.read_only_paths {
         make_read_only(&root, path).map_err(fail("make read-only", path))?;
     }

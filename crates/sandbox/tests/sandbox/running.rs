@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     ("output_comes_as_it_is_written", output_comes_as_it_is_written),
     ("signals_are_passed_on", signals_are_passed_on),
     ("programs_are_looked_up_in_the_guests_path", programs_are_looked_up_in_the_guests_path),
+    ("working_directories_are_made_when_asked_for", working_directories_are_made_when_asked_for),
     ("the_surroundings_are_a_containers", the_surroundings_are_a_containers),
     ("network_none_is_loopback_alone", network_none_is_loopback_alone),
     ("network_host_is_the_hosts", network_host_is_the_hosts),
@@ -141,6 +142,16 @@ fn programs_are_looked_up_in_the_guests_path(place: &Place) {
     spec.arg("pwd");
     spec.cwd = "/bin".into();
     assert_eq!(run(spec).ok(), "/bin");
+}
+
+fn working_directories_are_made_when_asked_for(place: &Place) {
+    let root = place.root();
+    let mut spec = root.sh("pwd; stat -c '%u %a' .");
+    spec.cwd = "/not/there/yet".into();
+    spec.create_cwd = true;
+    spec.uid = 1000;
+    let owner = if place.has_ranges() { "0" } else { "1000" };
+    assert_eq!(run(spec).ok(), format!("/not/there/yet\n{owner} 755"));
 }
 
 fn the_surroundings_are_a_containers(place: &Place) {
