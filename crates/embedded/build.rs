@@ -1,7 +1,8 @@
 //! Builds what is embedded: static Linux programs of this workspace, by a second cargo with a target folder of its own.
 //!
 //! * One call builds all of them, so that they share their dependencies.
-//! * Its target folder is below OUT_DIR, so that the two cargos never wait for each other's lock.
+//! * Its target folder is beside the first one's profiles: builds, tests and clippy share it, and no cargo ever waits for
+//!   a lock that is held by one that waits for it.
 //! * The target is musl where this toolchain has it, otherwise glibc, linked statically (larger).
 //! * `PANNIER_EMBEDDED_DIR` names a folder with the programs, for packagers who build them once for several targets.
 
@@ -105,7 +106,8 @@ fn build() -> Result<PathBuf, Box<dyn Error>> {
     tell("rerun-if-env-changed=CARGO_PROFILE_LAUNCHER_LTO");
     tell("rerun-if-env-changed=CARGO_PROFILE_LAUNCHER_CODEGEN_UNITS");
     let target = choose_target()?;
-    let target_dir = Path::new(&variable("OUT_DIR")?).join("target");
+    let out_dir = PathBuf::from(variable("OUT_DIR")?);
+    let target_dir = shared_target_dir(&out_dir);
 
     let mut cargo = Command::new(variable("CARGO")?);
     forget_outer_build(&mut cargo);
@@ -122,7 +124,29 @@ fn build() -> Result<PathBuf, Box<dyn Error>> {
     if !status.success() {
         return Err(format!("building the embedded programs for {} failed: {status}", target.triple).into());
     }
-    Ok(target_dir.join(target.triple).join("launcher"))
+    let built = target_dir.join(target.triple).join("launcher");
+    // What is compiled in must not change under a compiler that runs for another profile.
+    for program in PROGRAMS {
+        copy_if_different(&built.join(program), &out_dir.join(program))?;
+    }
+    Ok(out_dir)
+}
+
+/// `<target>/embedded`, where OUT_DIR is `<target>/<profile>/build/<package>/out` as usual.
+fn shared_target_dir(out_dir: &Path) -> PathBuf {
+    let mut parents = out_dir.ancestors().skip(2);
+    match (parents.next(), parents.nth(1)) {
+        (Some(build), Some(target)) if build.ends_with("build") => target.join("embedded"),
+        _ => out_dir.join("target"),
+    }
+}
+
+fn copy_if_different(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+    let content = fs_err::read(from)?;
+    if fs_err::read(to).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    Ok(fs_err::write(to, content)?)
 }
 
 fn variable(name: &str) -> Result<String, Box<dyn Error>> {
