@@ -8,7 +8,7 @@
 //! | [`api`] | Platform and Buildpack API versions and which of them are supported |
 //! | [`builder`] | labels of builders and buildpackages, `lifecycle.toml` |
 //! | [`descriptor`] | `buildpack.toml`, `extension.toml` |
-//! | [`env`] | what a buildpack's or process' environment is made of |
+//! | [`mod@env`] | what a buildpack's or process' environment is made of |
 //! | [`error`] | [`ParseError`]: what is wrong with a file, and where |
 //! | [`group`] | `order.toml`, `system.toml`, `group.toml` |
 //! | [`image`] | `run.toml`, `stack.toml`, `analyzed.toml`, `report.toml` |

@@ -3,16 +3,20 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`build`] | runs `bin/build` of the group, gathers what it left |
+//! | [`detect`] | runs `bin/detect` of one group after the other until one passes |
 //! | [`env_dir`] | folders whose files are variables |
 //! | [`executor`] | how a phase runs a program it does not trust |
 //! | [`export`] | puts the image together |
 //! | [`restore`] | what of the previous build comes back |
 
 pub mod build;
+pub mod detect;
 pub mod env_dir;
 pub mod executor;
 pub mod export;
 mod files;
 pub mod restore;
+#[cfg(test)]
+mod testing;
 
 pub use executor::{ExecError, Executor, Exit, Invocation, Place};
