@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`build`] | runs `bin/build` of the group, gathers what it left |
+//! | [`cache`] | what is kept for the next build |
 //! | [`detect`] | runs `bin/detect` of one group after the other until one passes |
 //! | [`env_dir`] | folders whose files are variables |
 //! | [`executor`] | how a phase runs a program it does not trust |
@@ -10,6 +11,7 @@
 //! | [`restore`] | what of the previous build comes back |
 
 pub mod build;
+pub mod cache;
 pub mod detect;
 pub mod env_dir;
 pub mod executor;
