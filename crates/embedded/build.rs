@@ -8,6 +8,7 @@
 
 use std::env;
 use std::error::Error;
+use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -44,6 +45,16 @@ const SOURCES: [&str; 11] = [
     "buildpacks/static-site/src",
 ];
 
+/// What else the default builder is made of, seen from this crate.
+const OWN_SOURCES: [&str; 6] = [
+    "Cargo.toml",
+    "build.rs",
+    "src/builder.rs",
+    "src/tree.rs",
+    "../../buildpacks/procfile/buildpack.toml",
+    "../../buildpacks/static-site/buildpack.toml",
+];
+
 /// Variables of cargo that the second cargo is to see, by how they begin. The others describe the first one's target,
 /// flags and wrappers (clippy is one), which are not for it.
 const PASSED_ON: [&str; 9] = [
@@ -71,12 +82,29 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     tell("rerun-if-env-changed=PANNIER_EMBEDDED_DIR");
+    tell("rustc-env=PANNIER_EMBEDDED_LIBC=musl");
     let dir = match env::var_os("PANNIER_EMBEDDED_DIR") {
         Some(dir) if !dir.is_empty() => prebuilt(Path::new(&dir))?,
         _ => build()?,
     };
     tell(&format!("rustc-env=PANNIER_EMBEDDED={}", dir.display()));
+    tell(&format!("rustc-env=PANNIER_EMBEDDED_FINGERPRINT={}", fingerprint(&dir)?));
     Ok(())
+}
+
+/// A number that changes with anything that the default builder is made of.
+fn fingerprint(programs: &Path) -> Result<String, Box<dyn Error>> {
+    let here = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let mut hasher = std::hash::DefaultHasher::new();
+    for program in PROGRAMS {
+        fs_err::read(programs.join(program))?.hash(&mut hasher);
+    }
+    for source in OWN_SOURCES {
+        let path = here.join(source);
+        tell(&format!("rerun-if-changed={}", path.display()));
+        fs_err::read(path)?.hash(&mut hasher);
+    }
+    Ok(format!("{:016x}", hasher.finish()))
 }
 
 fn tell(line: &str) {
@@ -207,6 +235,7 @@ fn choose_target() -> Result<Target, Box<dyn Error>> {
     tell(&format!(
         "warning=the launcher is linked with glibc and twice as large as with musl: rustup target add {musl}"
     ));
+    tell("rustc-env=PANNIER_EMBEDDED_LIBC=gnu");
     Ok(Target { triple: gnu, is_musl: false })
 }
 
