@@ -127,6 +127,20 @@ impl ModuleDescriptor {
         Ok(Self { kind, api, info, order: raw.order, declared_targets: raw.targets, stacks: raw.stacks })
     }
 
+    /// Reads the descriptor of the module that is found under this name. The name becomes the name of folders, so it
+    /// has to be the one that the descriptor gives, which is checked.
+    ///
+    /// # Errors
+    /// As [`ModuleDescriptor::parse`]; a descriptor of another module.
+    pub fn parse_named(module: &ModuleId, file: &str, text: &str) -> Result<Self, ParseError> {
+        let descriptor = Self::parse(module.kind, file, text)?;
+        let found = descriptor.module();
+        if found == *module {
+            return Ok(descriptor);
+        }
+        Err(ParseError::new(file, format!("describes {found}, expected {module}")))
+    }
+
     /// The name of the module.
     pub fn module(&self) -> ModuleId {
         ModuleId { kind: self.kind, id: self.info.id.clone(), version: self.info.version.clone() }
@@ -282,6 +296,14 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_descriptor_of_another_module_is_refused() {
+        let parse =
+            |id: &str| ModuleDescriptor::parse_named(&ModuleId::buildpack(id, "1.2.3"), "b.toml", HEAD);
+        assert_eq!(parse("a/b").unwrap().info.version, "1.2.3");
+        assert_eq!(parse("..").unwrap_err().to_string(), "b.toml: describes a/b@1.2.3, expected ..@1.2.3");
     }
 
     #[test]

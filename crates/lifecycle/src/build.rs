@@ -230,3 +230,6 @@ fn check_folders(inputs: &BuildInputs<'_>) -> Result<(), BuildError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,7 +194,7 @@ fn read_catalog(inputs: &DetectInputs<'_>, order: &Order) -> Result<Catalog, Det
             match root.read_to_string(&file, DESCRIPTOR_LIMIT) {
                 Ok(text) => {
                     let shown = root.path().join(&file).display().to_string();
-                    let descriptor = ModuleDescriptor::parse(module.kind, &shown, &text)?;
+                    let descriptor = ModuleDescriptor::parse_named(&module, &shown, &text)?;
                     catalog.insert(module, descriptor, |name| root.exists(dir.join("bin").join(name)));
                 }
                 Err(error) if error.is_not_found() => {

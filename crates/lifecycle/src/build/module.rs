@@ -1,8 +1,9 @@
 //! One buildpack: its environment, its program, and what it left.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
+use cnb::ParseError;
 use cnb::descriptor::ModuleDescriptor;
 use cnb::env::{Env, RootDir, Scope};
 use cnb::group::{GroupElement, Kind};
@@ -18,7 +19,7 @@ use super::sbom::{self, SbomFile};
 use super::{BuildError, BuildInputs, BuiltLayer};
 use crate::env_dir;
 use crate::executor::{Executor, Invocation, Place};
-use crate::files::{DESCRIPTOR_LIMIT, read_optional};
+use crate::files::{DESCRIPTOR_LIMIT, create_new, read_optional};
 
 /// Bytes of output that an error shows.
 const TAIL: usize = 4096;
@@ -51,10 +52,11 @@ pub(super) fn run(
     let dir = Path::new(&escaped).join(&element.version);
     let parse = |source| BuildError::Parse { id: element.id.clone(), source };
     let text = inputs.buildpacks.read_to_string(dir.join("buildpack.toml"), DESCRIPTOR_LIMIT)?;
-    let descriptor = ModuleDescriptor::parse(Kind::Buildpack, "buildpack.toml", &text).map_err(parse)?;
+    let module = element.module(Kind::Buildpack);
+    let descriptor = ModuleDescriptor::parse_named(&module, "buildpack.toml", &text).map_err(parse)?;
     let layers = prepare(inputs, &escaped)?;
     let plan = inputs.plans.join(format!("{escaped}.toml"));
-    fs::write(&plan.host, asked.to_toml())?;
+    create_new(&plan.host)?.write_all(asked.to_toml().as_bytes())?;
     inputs.give(&plan.host)?;
     let invocation =
         invocation(inputs, &descriptor, &inputs.buildpacks_guest.join(&dir), &layers, &plan, env);
@@ -182,7 +184,7 @@ fn read(
 
 /// A file of a layer is invalid, or cannot be read.
 pub(crate) enum LayersError {
-    Parse(cnb::ParseError),
+    Parse(ParseError),
     Path(layer::PathError),
 }
 
@@ -203,6 +205,11 @@ fn layers(root: &Root, shown: &dyn Fn(&str) -> String) -> Result<Vec<BuiltLayer>
         let Some(name) = file.strip_suffix(".toml") else { continue };
         if matches!(name, "launch" | "build" | "store") {
             continue;
+        }
+        // The name becomes a path: it must not mean the folder of all layers, or the one above it.
+        if matches!(name, "" | "." | "..") {
+            let error = ParseError::new(shown(file), format!("'{name}' can not be the name of a layer"));
+            return Err(LayersError::Parse(error));
         }
         let text = root.read_to_string(file, DESCRIPTOR_LIMIT).map_err(LayersError::Path)?;
         let toml = LayerToml::parse(&shown(file), &text).map_err(LayersError::Parse)?;

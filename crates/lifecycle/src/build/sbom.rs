@@ -70,7 +70,8 @@ pub(super) fn gather(
     let sbom = inputs.layers.host.join("sbom");
     remove(&sbom)?;
     let root = Root::open(&inputs.layers.host)?;
-    for file in files {
+    // Platforms before 0.8 have no folder for them.
+    for file in files.iter().filter(|_| inputs.platform_api.at_least(8)) {
         let content = root.read(&file.path, 16 * DESCRIPTOR_LIMIT)?;
         for copy in &file.copies {
             write(inputs, &sbom, copy, &content)?;

@@ -288,6 +288,10 @@ fn an_order_that_leads_nowhere_is_an_error_of_its_own() {
         case.detect("gone").unwrap_err().to_string(),
         "buildpack gone@1 is not there, but the order names it"
     );
+    case.buildpack("other", "true");
+    fs_err::rename(case.folders.path("buildpacks/other/1"), case.folders.path("buildpacks/1")).unwrap();
+    let error = case.detect("..").unwrap_err().to_string();
+    assert!(error.ends_with("buildpack.toml: describes other@1, expected ..@1"), "{error}");
     case.folders.write("buildpacks/bad/1/buildpack.toml", "api = \"0.12\"\n[buildpack]\nid = 3\n");
     let error = case.detect("bad").unwrap_err().to_string();
     assert!(
