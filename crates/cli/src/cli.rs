@@ -49,5 +49,6 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Build(Box<commands::build::BuildArgs>),
     Version(commands::version::VersionArgs),
 }

@@ -1,5 +1,6 @@
 //! One file per verb: its arguments, and what it does with the libraries.
 
+pub mod build;
 mod registry_args;
 pub mod version;
 
@@ -16,6 +17,7 @@ use crate::ui::Ui;
 pub fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, CommandError> {
     let context = Context::from_environment(&cli.global, ui)?;
     match cli.command {
+        Command::Build(args) => build::run(&context, &args),
         Command::Version(args) => version::run(&context, &args),
     }
 }

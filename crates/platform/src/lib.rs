@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`builder_toml`] | `builder.toml`: what `builder create` makes a builder from |
+//! | [`build`] | a build from start to end |
 //! | [`cache_spec`] | `--cache` |
 //! | [`document`] | TOML files that people write: parsed, with errors that point at the place |
 //! | [`inspect`] | what is in an image |
@@ -16,6 +17,8 @@
 //! | [`time`] | times as configurations have them |
 //! | [`volume`] | `--volume` |
 
+pub mod build;
+pub mod builder;
 pub mod builder_toml;
 pub mod cache_spec;
 pub mod document;

@@ -92,7 +92,7 @@ impl Source {
     }
 
     /// Copies the app into the folder `dest`, which must be empty, owned by `owner` (user and group, as this
-    /// process sees ids; none leaves them), without what `keep` (path in the app, whether it is a folder)
+    /// process sees ids; none makes it this process's), without what `keep` (path in the app, whether it is a folder)
     /// refuses.
     pub fn copy_to(
         &self,
@@ -102,7 +102,9 @@ impl Source {
     ) -> Result<(), SourceError> {
         match self {
             Self::Folder(path) => {
-                let owner = owner.map_or(Owner::AsOnDisk, |(uid, gid)| Owner::Ids { uid, gid });
+                // Where one id is all there is, files of others could not be theirs in the copy.
+                let (uid, gid) = owner.unwrap_or((0, 0));
+                let owner = Owner::Ids { uid, gid };
                 layer::copy_tree(path, dest, &CopyOptions { owner, keep, ..CopyOptions::default() })?;
             }
             Self::Zip(path) => zip::unpack(path, dest, owner, &|path, is_dir| keep(path, is_dir))?,

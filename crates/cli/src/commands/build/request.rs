@@ -1,0 +1,193 @@
+//! From what was typed to what the platform is asked for, and from its errors to text, hints and exit codes.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lifecycle::build::BuildError as PhaseError;
+use lifecycle::detect::DetectError;
+use oci::{ImageName, Platform, Reference};
+use platform::build::{BuildError, BuildRequest, HostEnv, RestoreMode};
+use platform::cache_spec::{CacheKind, CachePlace, CacheSpec};
+use platform::project::ProjectError;
+use platform::volume::Volume;
+
+use super::{BuildArgs, Network, Restore};
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// Checks the arguments.
+pub fn from_args(context: &Context<'_>, args: &BuildArgs) -> Result<BuildRequest, CommandError> {
+    let entered = context.enter()?;
+    let client = args.registry.client(context)?;
+    let destination = destination(&args.image, args.publish)?;
+    let publish = matches!(destination, ImageName::Registry(_));
+    let tags = args.tag.iter().map(|tag| self::destination(tag, publish));
+    let workspace = args.workspace.clone().unwrap_or_else(|| "workspace".to_owned());
+    if workspace.is_empty() || workspace.contains('/') || workspace == "." || workspace == ".." {
+        return Err(CommandError::new(format!(
+            "invalid workspace `{workspace}`: expected the name of a folder"
+        )));
+    }
+    if !is_exec_env(&args.exec_env) {
+        return Err(CommandError::new(format!(
+            "invalid execution environment `{}`: expected letters, digits, `.` and `-`",
+            args.exec_env
+        )));
+    }
+    Ok(BuildRequest {
+        store: context.store()?,
+        ids: entered.ids,
+        client: Arc::new(client),
+        destination,
+        tags: tags.collect::<Result<_, _>>()?,
+        app: args.path.clone(),
+        descriptor: args.descriptor.clone(),
+        workspace,
+        builder: args.builder.clone(),
+        default_builder: None,
+        buildpacks: args.buildpack.clone(),
+        pre_buildpacks: args.pre_buildpack.clone(),
+        post_buildpacks: args.post_buildpack.clone(),
+        disable_system_buildpacks: args.disable_system_buildpacks,
+        env: args.env.clone(),
+        env_files: args.env_file.clone(),
+        host_env: HostEnv(Arc::new(|name: &str| std::env::var_os(name))),
+        exec_env: args.exec_env.clone(),
+        volumes: volumes(args)?,
+        network: args.network == Network::Host,
+        uid: args.uid,
+        gid: args.gid,
+        run_image: args.run_image.clone(),
+        run_image_mirrors: Vec::new(),
+        default_process: args.default_process.clone(),
+        created: created(args)?,
+        previous_image: args
+            .previous_image
+            .as_deref()
+            .map(|name| self::destination(name, args.publish))
+            .transpose()?,
+        compression: args.compression.parse()?,
+        platform: args.platform.as_deref().map_or_else(|| Ok(Platform::host()), str::parse)?,
+        sbom_output_dir: args.sbom_output_dir.clone(),
+        report_output_dir: args.report_output_dir.clone(),
+        cache: cache(context, args)?,
+        clear_cache: args.clear_cache,
+        restore: match args.restore {
+            Restore::Auto => RestoreMode::Auto,
+            Restore::Overlay => RestoreMode::Overlay,
+            Restore::Copy => RestoreMode::Copy,
+        },
+        pull_policy: args.pull_policy.as_deref().map_or_else(|| Ok(Default::default()), str::parse)?,
+    })
+}
+
+/// A plain name with `--publish` is one in a registry.
+fn destination(text: &str, publish: bool) -> Result<ImageName, CommandError> {
+    match text.parse()? {
+        ImageName::Plain(reference) | ImageName::Registry(reference) if reference.digest().is_some() => {
+            Err(CommandError::new(format!(
+                "invalid name `{text}`: an image that is yet to be made has no digest"
+            ))
+            .hint(format!("leave out `@…`: {}", reference.name())))
+        }
+        ImageName::Plain(reference) if publish => Ok(ImageName::Registry(reference)),
+        name @ (ImageName::Plain(_) | ImageName::Registry(_)) => Ok(name),
+        name if publish => {
+            Err(CommandError::new(format!("--publish needs a name in a registry, not `{name}`"))
+                .hint("leave out --publish to write to that place"))
+        }
+        name => Ok(name),
+    }
+}
+
+fn volumes(args: &BuildArgs) -> Result<Vec<Volume>, CommandError> {
+    args.volume.iter().map(|text| Ok(Volume::parse(text)?)).collect()
+}
+
+fn is_exec_env(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+}
+
+fn created(args: &BuildArgs) -> Result<Option<u64>, CommandError> {
+    match args.creation_time.as_deref() {
+        None => Ok(std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok())),
+        Some("now") => {
+            Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(|time| time.as_secs()))
+        }
+        Some(text) => match text.parse() {
+            Ok(seconds) => Ok(Some(seconds)),
+            Err(_) => Err(CommandError::new(format!(
+                "invalid creation time `{text}`: expected seconds since 1970, or `now`"
+            ))),
+        },
+    }
+}
+
+fn cache(context: &Context<'_>, args: &BuildArgs) -> Result<CachePlace, CommandError> {
+    let mut place = None;
+    for text in &args.cache {
+        let spec: CacheSpec = text.parse()?;
+        match spec.kind {
+            CacheKind::Build => place = Some(spec.place),
+            CacheKind::Launch => events::Events::warning(
+                context.ui,
+                "a launch cache is not needed: the store has the layers of images",
+            ),
+        }
+    }
+    match (&args.cache_image, place) {
+        (Some(_), Some(_)) => Err(CommandError::new("--cache-image and --cache both name a build cache")
+            .hint("leave out one of them")),
+        (Some(image), None) => Ok(CachePlace::Image(image.clone())),
+        (None, place) => Ok(place.unwrap_or(CachePlace::Store { name: None })),
+    }
+    .and_then(|place| match &place {
+        CachePlace::Image(name) => name.parse::<Reference>().map(|_| place).map_err(CommandError::from),
+        _ => Ok(place),
+    })
+}
+
+/// What a person needs to know of a failed build.
+pub fn explain(error: BuildError) -> CommandError {
+    let hint = hint(&error);
+    let detail = detail(&error);
+    let mut command_error = CommandError::new(error);
+    command_error.hints.extend(hint);
+    command_error.detail = detail;
+    command_error
+}
+
+fn hint(error: &BuildError) -> Option<String> {
+    match error {
+        BuildError::Image { role, source, .. } if source.is_not_found() => {
+            Some(format!("check the name of the {role}; `pannier image list` shows what is in the store"))
+        }
+        BuildError::Image { source, .. }
+        | BuildError::Sink { source, .. }
+        | BuildError::Write { source, .. }
+        | BuildError::Store(source) => source.hint(),
+        BuildError::NoBuilder => Some("name one with --builder".to_owned()),
+        BuildError::NoRunImage { .. } => Some("name one with --run-image".to_owned()),
+        BuildError::Platform { .. } => Some("ask for another platform with --platform".to_owned()),
+        BuildError::Build(PhaseError::Failed { .. }) => {
+            Some("what it printed is above; --verbose shows more of what went in".to_owned())
+        }
+        BuildError::Detect(DetectError::NoGroup { .. }) => {
+            Some("is --path the right folder? --buildpack names buildpacks to use".to_owned())
+        }
+        BuildError::Export(lifecycle::export::ExportError::NoSuchProcess { known, .. }) => {
+            Some(match known.as_slice() {
+                [] => "no buildpack gave a process".to_owned(),
+                known => format!("there are: {}", known.join(", ")),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn detail(error: &BuildError) -> Option<String> {
+    match error {
+        BuildError::Project(ProjectError::Document(error)) => Some(error.render(false)),
+        _ => None,
+    }
+}

@@ -1,0 +1,49 @@
+//! A build from start to end: resolve, unpack, detect, restore, build, export.
+//!
+//! Our own phases run here, in this process; only the programs of buildpacks run in the sandbox. Whatever ends
+//! a build early leaves the store and the previous image as they were: names are given last.
+
+mod bench;
+mod error;
+mod guest;
+mod images;
+mod outcome;
+mod phases;
+mod request;
+mod resolve;
+
+use std::time::{Duration, Instant};
+
+use events::{Event, Events, Phase};
+
+pub use error::BuildError;
+pub use outcome::{LayerReport, LayerState, Outcome};
+pub use request::{BuildRequest, HostEnv, InvalidPullPolicy, PullPolicy, RestoreMode};
+
+/// Builds.
+///
+/// # Errors
+/// See [`BuildError`]. Nothing has a new name then, and the cache is what it was.
+pub fn build(request: &BuildRequest, events: &dyn Events) -> Result<Outcome, BuildError> {
+    let mut clock = Clock { times: Vec::new(), events };
+    let resolved = clock.phase(Phase::Resolve, || resolve::resolve(request, events))?;
+    phases::run(request, resolved, &mut clock)
+}
+
+/// Tells when phases begin and end, and keeps how long they took.
+struct Clock<'a> {
+    times: Vec<(Phase, Duration)>,
+    events: &'a dyn Events,
+}
+
+impl Clock<'_> {
+    fn phase<T>(&mut self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        self.events.event(Event::PhaseStarted { phase });
+        let start = Instant::now();
+        let result = work();
+        let elapsed = start.elapsed();
+        self.events.event(Event::PhaseEnded { phase, elapsed });
+        self.times.push((phase, elapsed));
+        result
+    }
+}

@@ -1,0 +1,89 @@
+//! The images of a build: the builder, the run image, the image that is being replaced.
+
+use oci::{Image, ImageName, Origin, Platform, Reference};
+
+use super::BuildError;
+use super::request::{BuildRequest, PullPolicy};
+
+/// Opens an image by name, asking a registry when the policy says so. Nothing but its documents is read.
+pub(super) fn open(request: &BuildRequest, name: &ImageName) -> Result<Image, oci::Error> {
+    let ImageName::Plain(reference) = name else {
+        return sources(request).open(name, &request.platform);
+    };
+    let local = || request.store.image(reference, &request.platform);
+    match request.pull_policy {
+        PullPolicy::Never => match local()? {
+            Some(image) => Ok(image),
+            None => Err(oci::Error::NoSuchImage {
+                name: reference.familiar(),
+                place: "the local store, and the pull policy is `never`".to_owned(),
+            }),
+        },
+        PullPolicy::IfNotPresent => sources(request).open(name, &request.platform),
+        PullPolicy::Always => match remote(request, reference) {
+            Err(error) if error.is_not_found() => local()?.ok_or(error),
+            result => result,
+        },
+    }
+}
+
+fn remote(request: &BuildRequest, reference: &Reference) -> Result<Image, oci::Error> {
+    let image = oci::source::remote(&request.client, reference, &request.platform)?;
+    // The same image may be here already: then its layers are, and need not come again.
+    match request.store.image(reference, &request.platform)? {
+        Some(local) if local.digest() == image.digest() => Ok(local),
+        _ => Ok(image),
+    }
+}
+
+/// Opens the image that is being replaced, whose layers may be used again. One that is not there, or that
+/// nobody may read, is no error: the first build of an app is like that.
+pub(super) fn previous(request: &BuildRequest) -> Result<Option<Image>, BuildError> {
+    let name = request.previous_image.as_ref().unwrap_or(&request.destination);
+    let found = match name {
+        ImageName::Plain(reference) => request.store.image(reference, &request.platform),
+        name => sources(request).open(name, &request.platform).map(Some),
+    };
+    match found {
+        Ok(image) => Ok(image),
+        Err(error) if request.previous_image.is_none() && (error.is_not_found() || error.is_denied()) => {
+            Ok(None)
+        }
+        Err(error) => {
+            Err(BuildError::Image { role: "previous image", name: name.to_string(), source: error })
+        }
+    }
+}
+
+fn sources(request: &BuildRequest) -> oci::source::Sources {
+    oci::source::Sources { store: request.store.clone(), client: (*request.client).clone() }
+}
+
+/// What an image is called in labels: with its digest, where it can be had by one.
+pub(super) fn reference_of(name: &ImageName, image: &Image) -> String {
+    let origin = match image.origin() {
+        Some(Origin::Registry(reference)) => Some(reference),
+        _ => None,
+    };
+    match (name, origin) {
+        (ImageName::Plain(reference) | ImageName::Registry(reference), _) => {
+            reference.with_digest(image.digest()).to_string()
+        }
+        (_, Some(reference)) => reference.with_digest(image.digest()).to_string(),
+        (name, None) => format!("{name}@{}", image.digest()),
+    }
+}
+
+/// An image that cannot run here is an error before anything is done with it.
+pub(super) fn check_platform(
+    role: &'static str,
+    name: &ImageName,
+    image: &Image,
+    wanted: &Platform,
+) -> Result<(), BuildError> {
+    let found = image.platform();
+    if wanted.accepts(&found) {
+        return Ok(());
+    }
+    Err(BuildError::Platform { role, name: name.to_string(), found, wanted: wanted.clone() })
+}
