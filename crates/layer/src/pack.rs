@@ -11,6 +11,7 @@ mod header;
 mod pipeline;
 mod slices;
 mod special;
+mod upper;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ pub use header::HeaderTooLarge;
 use header::{Flag, Header, padding};
 pub use slices::{Slices, SlicesError};
 pub use special::LAUNCHER;
+pub use upper::Upper;
 
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pannier_layer::overlay::{UpperState, apply, link_tree, same, state, strip};
-use pannier_layer::pack::{Ids, Parent, Tree, hash};
+use pannier_layer::pack::{self, Ids, Owner, Parent, Tree, Upper, hash};
+use pannier_layer::unpack::{Owners, unpack};
 use pannier_layer::{CopyOptions, Digest, copy_tree};
 
 /// A lower, and what an upper makes of it.
@@ -209,4 +210,55 @@ fn states_of_paths() {
     let copy = stack.at("copy");
     copy_tree(&to, &copy, &CopyOptions::default()).unwrap();
     assert!(same(&copy, &to).unwrap());
+}
+
+/// An upper packed, and unpacked as a layer of its own, shows the same on the same lower.
+#[test]
+fn an_upper_packed_is_a_layer_that_does_the_same() {
+    for script in UNCHANGED.iter().chain(CHANGED) {
+        let stack = Stack::new();
+        if !stack.run(script) {
+            return;
+        }
+        let mut layer = Vec::new();
+        let upper = Upper {
+            dir: &stack.at("upper"),
+            lowers: &[stack.at("lower")],
+            owner: Owner::AsOnDisk,
+            keep: &|_, _| true,
+        };
+        pack::pack(&pack::Options::default(), &mut layer, |tar| tar.upper(&upper)).unwrap();
+        let options = pannier_layer::unpack::Options { owners: Owners::Ours, ..Default::default() };
+        unpack(&layer[..], &stack.at("unpacked"), &options).unwrap();
+        // Stacked by the rules that are tested against real overlays above.
+        let (lower, new) = (stack.at("lower"), stack.at("new"));
+        link_tree(&lower, &new).unwrap();
+        apply(&stack.at("unpacked"), &new).unwrap();
+        assert_eq!(content(&new.join(LAYER)), content(&stack.at("expected").join(LAYER)), "{script}");
+    }
+}
+
+#[test]
+fn a_packed_upper_keeps_links_and_attributes_and_leaves_out_what_it_is_told() {
+    let stack = Stack::new();
+    let upper = stack.at("upper");
+    fs_err::create_dir_all(upper.join("proc/1")).unwrap();
+    fs_err::write(upper.join("a"), "content").unwrap();
+    fs_err::hard_link(upper.join("a"), upper.join("b")).unwrap();
+    rustix::fs::setxattr(upper.join("a"), "user.note", b"kept", rustix::fs::XattrFlags::empty()).unwrap();
+    rustix::fs::setxattr(upper.join("a"), "user.overlay.origin", b"x", rustix::fs::XattrFlags::empty())
+        .unwrap();
+    let keep = |path: &Path, _: bool| path != Path::new("proc");
+    let mut layer = Vec::new();
+    let from = Upper { dir: &upper, lowers: &[], owner: Owner::Ids { uid: 0, gid: 0 }, keep: &keep };
+    let packed = pack::pack(&pack::Options::default(), &mut layer, |tar| tar.upper(&from)).unwrap();
+    assert_eq!(packed.entries, 2);
+    let options = pannier_layer::unpack::Options { owners: Owners::Ours, ..Default::default() };
+    let to = stack.at("unpacked");
+    unpack(&layer[..], &to, &options).unwrap();
+    let inode = |name: &str| fs_err::symlink_metadata(to.join(name)).unwrap().ino();
+    assert_eq!(inode("a"), inode("b"));
+    let mut value = [0; 16];
+    assert_eq!(rustix::fs::getxattr(to.join("a"), "user.note", &mut value), Ok(4));
+    assert_eq!(attributes(&to), Vec::<PathBuf>::new());
 }

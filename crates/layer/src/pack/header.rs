@@ -7,6 +7,9 @@
 /// Bytes in a block: every header and every content is padded to it.
 pub(crate) const BLOCK: usize = 512;
 
+/// An extended attribute: its name and its value.
+pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
+
 /// The sort of an entry, by its tar type flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -37,8 +40,7 @@ pub(crate) struct Header<'a> {
     pub mtime: i64,
     /// Major and minor number of a device.
     pub device: (u32, u32),
-    /// Extended attributes: name without prefix, value.
-    pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    pub xattrs: &'a [Xattr],
 }
 
 /// The entry cannot be written in any tar format.
