@@ -14,6 +14,7 @@ use layer::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::image::{Blobs, Image, Origin, describe, parse_index, read_document, select, to_json};
 use crate::model::{Descriptor, Index, Platform, media_type};
+use crate::new_file::NewFile;
 
 /// The annotation of an entry of `index.json` that names it.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -145,9 +146,10 @@ impl Layout {
     /// # Errors
     /// When reading or writing fails or the content is not what the descriptor says; nothing is left then.
     pub fn copy_blob(&self, blob: &Descriptor, reader: impl Read, progress: impl FnMut(u64)) -> Result<()> {
-        let mut temporary = tempfile::NamedTempFile::new_in(self.blob_path(blob.digest).with_file_name(""))?;
-        copy_verified(blob, reader, temporary.as_file_mut(), &self.dir.display().to_string(), progress)?;
-        persist(temporary, &self.blob_path(blob.digest))
+        let path = self.blob_path(blob.digest);
+        let mut file = NewFile::new_in(path.parent().unwrap_or(&self.dir))?;
+        copy_verified(blob, reader, &mut file, &self.dir.display().to_string(), progress)?;
+        Ok(file.persist(&path)?)
     }
 
     /// The images and indexes that `index.json` lists, with their names.
@@ -333,27 +335,11 @@ pub(crate) fn copy_verified(
     }
 }
 
-/// Writes a file by a temporary one beside it, synced, then renamed over it.
+/// Writes a file that appears whole, instead of what has its name.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-    temporary.write_all(bytes)?;
-    persist(temporary, path)
-}
-
-/// Syncs a temporary file and gives it its name. The order of the renames of one writer is kept by the file
-/// system's journal, so that a name never points at what is not on disk yet.
-pub(crate) fn persist(temporary: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| {
-        io::Error::new(
-            error.error.kind(),
-            format!("failed to rename to `{}`: {}", path.display(), error.error),
-        )
-    })?;
-    Ok(())
+    let mut file = NewFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    Ok(file.persist(path)?)
 }
 
 #[cfg(test)]

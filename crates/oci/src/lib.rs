@@ -23,6 +23,7 @@ pub mod error;
 pub mod image;
 pub mod layout;
 pub mod model;
+mod new_file;
 mod parallel;
 pub mod reference;
 pub mod registry;

@@ -129,6 +129,16 @@ impl Store {
         self.0.scratch.dir()
     }
 
+    /// Removes the scratch folder: for a program that is about to end by a signal. Does not keep the store open.
+    pub fn on_interrupt(&self) -> impl FnOnce() + Send + use<> {
+        let inner = Arc::downgrade(&self.0);
+        move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.scratch.abandon();
+            }
+        }
+    }
+
     /// The file of a blob, there or not.
     pub fn blob_path(&self, digest: Digest) -> PathBuf {
         self.0.layout.blob_path(digest)

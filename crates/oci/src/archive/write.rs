@@ -1,4 +1,4 @@
-//! Writing archives: streamed to a temporary file beside the target, synced, renamed.
+//! Writing archives: streamed to a file without a name, synced, then named.
 //!
 //! An `oci-archive` also gets the `manifest.json` of a `docker-archive`, pointing at the same blobs: Docker 20.10
 //! loads no archive without one, and everybody else ignores it. The same images give the same bytes.
@@ -11,8 +11,9 @@ use layer::Digest;
 use super::docker::Entry;
 use crate::error::{Error, Result};
 use crate::image::{Compression, Image, Layer, to_json};
-use crate::layout::{LAYOUT_FILE, REF_NAME, empty_index, persist};
+use crate::layout::{LAYOUT_FILE, REF_NAME, empty_index};
 use crate::model::Descriptor;
+use crate::new_file::NewFile;
 use crate::reference::Reference;
 
 /// What every member says of when it was changed; readers of archives ignore it.
@@ -114,7 +115,7 @@ fn manifest_json(config: String, names: &[Reference], layers: Vec<String>) -> Re
 }
 
 struct Archive {
-    builder: tar::Builder<BufWriter<tempfile::NamedTempFile>>,
+    builder: tar::Builder<BufWriter<NewFile>>,
     path: PathBuf,
 }
 
@@ -124,8 +125,7 @@ impl Archive {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        let temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-        let builder = tar::Builder::new(BufWriter::with_capacity(256 << 10, temporary));
+        let builder = tar::Builder::new(BufWriter::with_capacity(256 << 10, NewFile::new_in(folder)?));
         Ok(Self { builder, path: path.to_owned() })
     }
 
@@ -185,8 +185,8 @@ impl Archive {
 
     fn finish(self) -> Result<()> {
         let buffer = self.builder.into_inner()?;
-        let temporary = buffer.into_inner().map_err(|error| error.into_error())?;
-        persist(temporary, &self.path)
+        let file = buffer.into_inner().map_err(|error| error.into_error())?;
+        Ok(file.persist(&self.path)?)
     }
 }
 

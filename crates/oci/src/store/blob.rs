@@ -1,12 +1,13 @@
 //! Writing one blob: a temporary file, hashed on the way, synced and renamed to its digest.
 
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use layer::{Digest, Hasher};
 
 use crate::error::{Error, Result};
-use crate::layout::{Layout, persist};
+use crate::layout::Layout;
 use crate::model::Descriptor;
 
 /// Writes a blob into the store. Dropped without a commit, it leaves nothing.
@@ -52,7 +53,13 @@ impl BlobWriter {
     pub fn commit_with(self, media_type: &str, digest: Digest) -> Result<Descriptor> {
         let descriptor = Descriptor::new(media_type, digest, self.size);
         if !self.layout.has(&descriptor) {
-            persist(self.file, &self.layout.blob_path(digest))?;
+            self.file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+            self.file.as_file().sync_all()?;
+            let path = self.layout.blob_path(digest);
+            self.file.persist(&path).map_err(|error| {
+                let text = format!("failed to write `{}`: {}", path.display(), error.error);
+                io::Error::new(error.error.kind(), text)
+            })?;
         }
         Ok(descriptor)
     }

@@ -44,6 +44,18 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// Removes the folder while others may still write there: what they add meanwhile stays for the next sweep, and so
+    /// does the lock file that tells of it.
+    pub(super) fn abandon(&self) {
+        if let Some(own) = self.own.get()
+            && remove_tree(&own.dir).is_ok()
+        {
+            let _ = fs::remove_file(&own.lock);
+        }
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Some(own) = self.own.take() {

@@ -1,0 +1,112 @@
+//! Files that appear whole or not at all, in folders that are not ours: while one is written it has no name, so that
+//! even a killed process leaves nothing there.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(crate) struct NewFile(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Nameless(File),
+    /// Where the file system has no nameless files.
+    Temporary(tempfile::NamedTempFile),
+}
+
+impl NewFile {
+    /// A file that will be in `folder`.
+    pub(crate) fn new_in(folder: &Path) -> io::Result<Self> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::open(folder, flags, Mode::from_raw_mode(0o600)) {
+            Ok(file) => Ok(Self(Kind::Nameless(file.into()))),
+            Err(_) => {
+                let temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder);
+                temporary.map(|file| Self(Kind::Temporary(file))).map_err(|error| {
+                    let text = format!("failed to create a file in `{}`: {error}", folder.display());
+                    io::Error::new(error.kind(), text)
+                })
+            }
+        }
+    }
+
+    /// Syncs the file and gives it its name, instead of what had it. The order of the renames of one writer is kept
+    /// by the file system's journal, so that a name never points at what is not on disk yet.
+    pub(crate) fn persist(self, path: &Path) -> io::Result<()> {
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("failed to write `{}`: {error}", path.display()))
+        };
+        let file = self.file();
+        file.set_permissions(Permissions::from_mode(0o644)).map_err(named)?;
+        file.sync_all().map_err(named)?;
+        match self.0 {
+            Kind::Temporary(file) => file.persist(path).map(drop).map_err(|error| named(error.error)),
+            Kind::Nameless(file) => {
+                let folder = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+                // A link cannot replace a file; a rename can. The name in between is there for a moment only.
+                let between = tempfile::Builder::new().prefix(".new-").make_in(folder, |name| {
+                    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+                    Ok(rustix::fs::linkat(CWD, open, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
+                });
+                between.map_err(named)?.persist(path).map(drop).map_err(|error| named(error.error))
+            }
+        }
+    }
+
+    fn file(&self) -> &File {
+        match &self.0 {
+            Kind::Nameless(file) => file,
+            Kind::Temporary(file) => file.as_file(),
+        }
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fs_err as fs;
+
+    use super::*;
+
+    #[test]
+    fn has_no_name_before_it_is_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        fs::write(&path, "before").unwrap();
+        let mut file = NewFile::new_in(temp.path()).unwrap();
+        file.write_all(b"after").unwrap();
+        assert!(matches!(file.0, Kind::Nameless(_)), "the test's file system has nameless files");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+        file.persist(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "after");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn the_other_way_works_too() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        let mut file = NewFile(Kind::Temporary(tempfile::NamedTempFile::new_in(temp.path()).unwrap()));
+        file.write_all(b"content").unwrap();
+        file.persist(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "content");
+        assert!(NewFile::new_in(&path).unwrap_err().to_string().contains("failed to create a file in"));
+    }
+}
