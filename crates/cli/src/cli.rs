@@ -50,5 +50,8 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Build(Box<commands::build::BuildArgs>),
+    Image(commands::image::ImageArgs),
+    Inspect(commands::inspect::InspectArgs),
+    Prune(commands::prune::PruneArgs),
     Version(commands::version::VersionArgs),
 }

@@ -1,6 +1,9 @@
 //! One file per verb: its arguments, and what it does with the libraries.
 
 pub mod build;
+pub mod image;
+pub mod inspect;
+pub mod prune;
 mod registry_args;
 pub mod version;
 
@@ -8,16 +11,30 @@ pub use registry_args::RegistryArgs;
 
 use std::process::ExitCode;
 
+use clap::ValueEnum;
+
 use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::Ui;
+
+/// How a verb prints what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
 
 /// Runs the verb that was asked for.
 pub fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, CommandError> {
     let context = Context::from_environment(&cli.global, ui)?;
     match cli.command {
         Command::Build(args) => build::run(&context, &args),
+        Command::Image(args) => image::run(&context, &args),
+        Command::Inspect(args) => inspect::run(&context, &args),
+        Command::Prune(args) => prune::run(&context, &args),
         Command::Version(args) => version::run(&context, &args),
     }
 }

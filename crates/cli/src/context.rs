@@ -52,7 +52,9 @@ impl Context<'_> {
 
     /// Opens the store; it is made where there is none.
     pub fn store(&self) -> Result<oci::Store, CommandError> {
-        Ok(oci::Store::open(&self.store_dir)?)
+        let store = oci::Store::open(&self.store_dir)?;
+        crate::signals::on_signal(store.on_interrupt());
+        Ok(store)
     }
 }
 

@@ -18,9 +18,11 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    /// A failure with exit code 1 and no hint.
+    /// A failure with exit code 1, and the hint that the library has, if any.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { error: error.into(), hints: Vec::new(), detail: None, exit_code: 1 }
+        let error = error.into();
+        let hints = library_hints(&*error);
+        Self { error, hints, detail: None, exit_code: 1 }
     }
 
     /// Adds a line that says what to do.
@@ -57,8 +59,46 @@ impl CommandError {
     }
 }
 
+/// What images and registries say about their own errors, wherever in the chain of causes they are.
+fn library_hints(error: &(dyn Error + Send + Sync + 'static)) -> Vec<String> {
+    let mut hints = Vec::new();
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let hint = match (error.downcast_ref::<oci::Error>(), error.downcast_ref::<oci::registry::Error>()) {
+            (Some(error), _) => error.hint(),
+            (_, Some(error)) => error.hint(),
+            _ => None,
+        };
+        hints.extend(hint.filter(|hint| !hints.contains(hint)));
+        cause = error.source();
+    }
+    hints
+}
+
 impl<E: Error + Send + Sync + 'static> From<E> for CommandError {
     fn from(error: E) -> Self {
         Self::new(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot build")]
+    struct Outer(#[source] oci::Error);
+
+    #[test]
+    fn hints_of_libraries_are_kept() {
+        let busy = || oci::Error::Busy { what: "the store".to_owned() };
+        for error in [CommandError::from(busy()), CommandError::from(Outer(busy()))] {
+            assert_eq!(error.hints, ["wait until other builds are done"]);
+        }
+        assert_eq!(
+            CommandError::from(Outer(busy())).message(),
+            "cannot build: the store is in use by another process"
+        );
+        assert!(CommandError::new("text").hints.is_empty());
     }
 }

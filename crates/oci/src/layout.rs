@@ -37,7 +37,14 @@ impl Layout {
     /// When there is none, or its version is not 1.x.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let dir = dir.into();
-        check_layout_file(&fs::read(dir.join("oci-layout"))?, &dir.display().to_string())?;
+        let place = dir.display().to_string();
+        let file = fs::read(dir.join("oci-layout")).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::invalid(format!("OCI layout {place}"), "it has no file `oci-layout`")
+            }
+            _ => Error::Io(error),
+        })?;
+        check_layout_file(&file, &place)?;
         Ok(Self { dir })
     }
 

@@ -36,7 +36,8 @@ impl Store {
         let trash = tempfile::Builder::new().prefix("pruned-").tempdir_in(self.scratch_dir()?)?.keep();
         let pruned = self.alone(|| self.collect(&trash, keep_cache))?;
         // The trees are out of the way; removing them takes long, and others may go on meanwhile.
-        let bytes = pruned.bytes + disk_usage(&trash)?;
+        let trees = folders(&trash)?.iter().map(|tree| disk_usage(tree)).sum::<Result<u64>>()?;
+        let bytes = pruned.bytes + trees;
         remove_tree(&trash)?;
         Ok(Pruned { bytes, ..pruned })
     }

@@ -1,0 +1,35 @@
+//! `pannier image`: the local store's images, and copying images from anywhere to anywhere.
+
+mod copy;
+mod list;
+mod remove;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// List, copy and remove images
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    #[command(subcommand)]
+    command: ImageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageCommand {
+    List(list::ListArgs),
+    Copy(copy::CopyArgs),
+    Remove(remove::RemoveArgs),
+}
+
+/// Does one of them.
+pub fn run(context: &Context<'_>, args: &ImageArgs) -> Result<ExitCode, CommandError> {
+    match &args.command {
+        ImageCommand::List(args) => list::run(context, args),
+        ImageCommand::Copy(args) => copy::run(context, args),
+        ImageCommand::Remove(args) => remove::run(context, args),
+    }
+}

@@ -1,0 +1,130 @@
+//! `pannier image list`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use oci::store::Entry;
+use serde::Serialize;
+
+use crate::commands::Format;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::bytes;
+
+/// List the images of the local store
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// How to print them; json has everything in full
+    #[arg(short, long, value_enum, default_value_t = Format::Human)]
+    output: Format,
+}
+
+/// Lists.
+pub fn run(context: &Context<'_>, args: &ListArgs) -> Result<ExitCode, CommandError> {
+    let entries = context.store()?.list()?;
+    context.ui.result(&match args.output {
+        Format::Json => json(&entries)?,
+        Format::Human if context.ui.is_quiet() => names(&entries),
+        Format::Human if entries.is_empty() => "no images".to_owned(),
+        Format::Human => table(&entries),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn json(entries: &[Entry]) -> Result<String, CommandError> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        name: Option<&'a str>,
+        digest: String,
+        platform: Option<String>,
+        created: Option<&'a str>,
+        size: Option<u64>,
+    }
+    let shown: Vec<Shown<'_>> = entries
+        .iter()
+        .map(|entry| Shown {
+            name: entry.name.as_deref(),
+            digest: entry.digest.to_string(),
+            platform: entry.platform.as_ref().map(ToString::to_string),
+            created: entry.created.as_deref(),
+            size: entry.size,
+        })
+        .collect();
+    Ok(serde_json::to_string_pretty(&shown)?)
+}
+
+fn names(entries: &[Entry]) -> String {
+    entries.iter().map(familiar).collect::<Vec<_>>().join("\n")
+}
+
+fn table(entries: &[Entry]) -> String {
+    let header = ["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE"].map(str::to_owned);
+    let rows = entries.iter().map(|entry| {
+        // Documents that cannot be read: the list goes on, `doctor --store` says what is wrong.
+        let unknown = || "?".to_owned();
+        [
+            familiar(entry),
+            entry.digest.short(),
+            entry.platform.as_ref().map_or_else(unknown, ToString::to_string),
+            entry
+                .created
+                .as_deref()
+                .map_or_else(|| "-".to_owned(), |created| created.chars().take(10).collect()),
+            entry.size.map_or_else(unknown, bytes),
+        ]
+    });
+    let rows: Vec<[String; 5]> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let line = |row: &[String; 5]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The name as people write it.
+fn familiar(entry: &Entry) -> String {
+    match &entry.name {
+        Some(name) => name.parse::<oci::Reference>().map_or_else(|_| name.clone(), |name| name.familiar()),
+        None => format!("<{}>", entry.digest.short()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries() -> Vec<Entry> {
+        let entry = |name: Option<&str>, size: Option<u64>| Entry {
+            name: name.map(str::to_owned),
+            digest: oci::Digest::of(b"x"),
+            platform: size.map(|_| "linux/amd64".parse().unwrap()),
+            created: size.map(|_| "1980-01-01T00:00:01Z".to_owned()),
+            size,
+        };
+        vec![
+            entry(Some("docker.io/library/app:latest"), Some(1_234_567)),
+            entry(Some("127.0.0.1:5000/team/service:v1"), None),
+            entry(None, Some(10)),
+        ]
+    }
+
+    #[test]
+    fn columns() {
+        insta::assert_snapshot!(table(&entries()), @r"
+        NAME                            DIGEST        PLATFORM     CREATED     SIZE
+        app:latest                      2d711642b726  linux/amd64  1980-01-01  1.2 MB
+        127.0.0.1:5000/team/service:v1  2d711642b726  ?            -           ?
+        <2d711642b726>                  2d711642b726  linux/amd64  1980-01-01  10 B
+        ");
+    }
+
+    #[test]
+    fn everything_in_json() {
+        let value: serde_json::Value = serde_json::from_str(&json(&entries()).unwrap()).unwrap();
+        assert_eq!(value[0]["name"], "docker.io/library/app:latest");
+        assert_eq!(value[0]["size"], 1_234_567);
+        assert_eq!(value[1]["platform"], serde_json::Value::Null);
+    }
+}

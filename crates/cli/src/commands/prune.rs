@@ -1,0 +1,39 @@
+//! `pannier prune`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::bytes;
+
+/// Free the disk space that nothing needs
+///
+/// Removes blobs and unpacked layers that no image in `pannier image list` needs, and what interrupted builds left.
+/// No build may be running.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Also remove what was kept of earlier builds: the next build of every app starts from nothing
+    #[arg(long)]
+    caches: bool,
+}
+
+/// Prunes.
+pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<ExitCode, CommandError> {
+    // Unpacked layers belong to ids of the namespace.
+    let _entered = context.enter()?;
+    let pruned = context.store()?.prune(|_cache| !args.caches)?;
+    let caches = match args.caches {
+        true => format!(", {} caches", pruned.caches),
+        false => String::new(),
+    };
+    context.ui.finish();
+    context.ui.result(&format!(
+        "freed {} ({} blobs, {} unpacked layers{caches})",
+        bytes(pruned.bytes),
+        pruned.blobs,
+        pruned.rootfs
+    ));
+    Ok(ExitCode::SUCCESS)
+}
