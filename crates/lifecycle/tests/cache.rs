@@ -1,9 +1,10 @@
 //! The build cache under real overlays, and under a build that is killed.
 #![allow(clippy::print_stderr)] // to say what is skipped and why
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cnb::layer::LayerTypes;
 use fs_err as fs;
@@ -59,7 +60,6 @@ fn build(cache: &Cache, layers: &[(&str, &str)], script: &str) -> Option<(PathBu
 }
 
 fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
@@ -153,26 +153,30 @@ fn builds_until_it_is_killed() {
     let dir = Path::new(&dir);
     for number in 0u64.. {
         let mut cache = Cache::open(dir).unwrap();
-        let upper = cache.scratch().join("upper/acme_java");
-        let partly = number % 2 == 1 && cache.lowers(LAYERS.map(|name| (ID, name))).len() == LAYERS.len();
-        let number = format!("{}-{number}", std::process::id());
-        let mut layers = Vec::new();
-        for name in LAYERS {
-            for file in 0..FILES {
-                fs::create_dir_all(upper.join(name).join(format!("d{}", file % 3))).unwrap();
-                fs::write(upper.join(name).join(format!("d{}/{file}", file % 3)), &number).unwrap();
-            }
-            let path = upper.join(name);
-            layers.push((name, if partly { Contents::Upper(path) } else { Contents::Whole(path) }));
-        }
-        commit(&mut cache, layers);
+        // Whole layers and parts of layers in turn.
+        build_all(&mut cache, &format!("{}-{number}", std::process::id()), number % 2 == 0);
     }
+}
+
+fn build_all(cache: &mut Cache, text: &str, partly: bool) {
+    let upper = cache.scratch().join("upper/acme_java");
+    let mut layers = Vec::new();
+    for name in LAYERS {
+        for file in 0..FILES {
+            fs::create_dir_all(upper.join(name).join(format!("d{}", file % 3))).unwrap();
+            fs::write(upper.join(name).join(format!("d{}/{file}", file % 3)), text).unwrap();
+        }
+        let path = upper.join(name);
+        layers.push((name, if partly { Contents::Upper(path) } else { Contents::Whole(path) }));
+    }
+    commit(cache, layers);
 }
 
 #[test]
 fn a_killed_build_leaves_the_old_cache_or_the_new_one() {
     let temp = tempfile::tempdir().unwrap();
     let mut seen = std::collections::BTreeSet::new();
+    build_all(&mut Cache::open(temp.path()).unwrap(), "first", false);
     for round in 0..50u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "builds_until_it_is_killed", "--ignored"])
@@ -180,14 +184,19 @@ fn a_killed_build_leaves_the_old_cache_or_the_new_one() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        // Moments all over a build, which takes some milliseconds.
-        std::thread::sleep(Duration::from_micros(15_000 + round * 1_700 % 23_000));
+        // However slow the machine is, a build has ended before the next one is killed, at moments all over it.
+        let before = index(temp.path());
+        let start = Instant::now();
+        while index(temp.path()) == before && start.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_micros(round * 1_700 % 23_000));
         child.kill().unwrap();
         child.wait().unwrap();
         let cache = Cache::open(temp.path()).unwrap();
         assert_eq!(cache.discarded(), None);
         let lowers = cache.lowers(LAYERS.map(|name| (ID, name)));
-        assert!(lowers.is_empty() || lowers.len() == LAYERS.len());
+        assert_eq!(lowers.len(), LAYERS.len());
         let mut numbers = std::collections::BTreeSet::new();
         for (lower, name) in lowers.iter().zip(LAYERS) {
             for file in 0..FILES {
@@ -195,10 +204,16 @@ fn a_killed_build_leaves_the_old_cache_or_the_new_one() {
                 numbers.insert(fs::read_to_string(path).unwrap());
             }
         }
-        assert!(numbers.len() <= 1, "a mixture of builds: {numbers:?}");
+        assert_eq!(numbers.len(), 1, "a mixture of builds: {numbers:?}");
         seen.extend(numbers);
         let trees = fs::read_dir(temp.path().join("trees")).unwrap().count();
         assert_eq!(trees, lowers.len(), "leftovers are swept");
     }
-    assert!(seen.len() > 5, "too few builds came to their end: {seen:?}");
+    assert_eq!(seen.len(), 50, "every round ended a build: {seen:?}");
+}
+
+/// Which file the index is.
+fn index(dir: &Path) -> (u64, i64) {
+    let meta = fs::metadata(dir.join("cache.json")).unwrap();
+    (meta.ino(), meta.mtime_nsec())
 }
