@@ -5,6 +5,7 @@
 //! | [`builder_toml`] | `builder.toml`: what `builder create` makes a builder from |
 //! | [`build`] | a build from start to end |
 //! | [`cache_spec`] | `--cache` |
+//! | [`config`] | `config.toml`: what a user always wants |
 //! | [`document`] | TOML files that people write: parsed, with errors that point at the place |
 //! | [`inspect`] | what is in an image |
 //! | [`locator`] | what a text that names a buildpack means |
@@ -21,6 +22,7 @@ pub mod build;
 pub mod builder;
 pub mod builder_toml;
 pub mod cache_spec;
+pub mod config;
 pub mod document;
 pub mod env_file;
 pub mod inspect;
