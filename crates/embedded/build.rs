@@ -31,7 +31,7 @@ const PACKAGES: [&str; 4] = [
 ];
 
 /// What they are made of, seen from the root of the workspace.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "Cargo.toml",
     "Cargo.lock",
     "crates/cnb/Cargo.toml",
@@ -41,7 +41,9 @@ const SOURCES: [&str; 11] = [
     "buildpacks/procfile/Cargo.toml",
     "buildpacks/procfile/src",
     "buildpacks/program-layer",
+    "buildpacks/static-server/Cargo.toml",
     "buildpacks/static-server/src",
+    "buildpacks/static-site/Cargo.toml",
     "buildpacks/static-site/src",
 ];
 
