@@ -50,8 +50,10 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Build(Box<commands::build::BuildArgs>),
-    Image(commands::image::ImageArgs),
+    Run(Box<commands::run::RunArgs>),
     Inspect(commands::inspect::InspectArgs),
+    Image(commands::image::ImageArgs),
     Prune(commands::prune::PruneArgs),
+    Doctor(commands::doctor::DoctorArgs),
     Version(commands::version::VersionArgs),
 }

@@ -1,10 +1,12 @@
 //! One file per verb: its arguments, and what it does with the libraries.
 
 pub mod build;
+pub mod doctor;
 pub mod image;
 pub mod inspect;
 pub mod prune;
 mod registry_args;
+pub mod run;
 pub mod version;
 
 pub use registry_args::RegistryArgs;
@@ -34,7 +36,9 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, CommandError> {
         Command::Build(args) => build::run(&context, &args),
         Command::Image(args) => image::run(&context, &args),
         Command::Inspect(args) => inspect::run(&context, &args),
+        Command::Doctor(args) => doctor::run(&context, &args),
         Command::Prune(args) => prune::run(&context, &args),
+        Command::Run(args) => run::run(&context, &args),
         Command::Version(args) => version::run(&context, &args),
     }
 }

@@ -14,7 +14,7 @@ use events::{Event, Events};
 
 use crate::cli::Global;
 use crate::error::CommandError;
-pub use style::{Style, bytes, duration};
+pub use style::{ERROR, HINT, Style, WARNING, bytes, duration};
 
 /// Where all output of the program goes. Shared by all threads.
 #[derive(Debug)]
@@ -85,6 +85,15 @@ impl Ui {
             let mark = self.errors.paint(style::HINT, "hint:");
             self.err(&format!("{mark} {hint}"));
         }
+    }
+
+    /// Leaves standard output to a program of the user's: the narrative of plain lines goes to standard error.
+    pub fn leave_stdout(&self) {
+        self.with_view(|view| {
+            if let View::Plain(plain) = view {
+                plain.leave_stdout();
+            }
+        });
     }
 
     /// Takes the live view off the screen: nothing more will move.

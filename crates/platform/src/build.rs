@@ -19,6 +19,7 @@ use events::{Event, Events, Phase};
 pub use error::BuildError;
 pub use outcome::{LayerReport, LayerState, Outcome};
 pub use request::{BuildRequest, HostEnv, InvalidPullPolicy, PullPolicy, RestoreMode};
+pub(crate) use resolve::unpacker;
 
 /// Builds.
 ///

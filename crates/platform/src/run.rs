@@ -2,22 +2,24 @@
 //!
 //! Not here: getting the image, and what a terminal or a signal of the caller's means.
 
-mod account;
 mod command;
+mod image;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use layer::{PathError, Root};
 use oci::RunConfig;
 use sandbox::{Child, GuestMount, Mount, MountError, Network, Overlay, SpawnError, Spec, Stdio};
 
 use crate::env_file::Variables;
+use crate::passwd::{User, UserError};
 use crate::volume::Volume;
 
-pub use account::AccountError;
+pub use image::{ImageError, open};
 
 /// Where programs are looked up when the image does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -58,7 +60,10 @@ pub enum RunError {
     NoProgram,
     /// The user is not one of the image's.
     #[error(transparent)]
-    Account(#[from] AccountError),
+    User(#[from] UserError),
+    /// Its accounts cannot be read.
+    #[error(transparent)]
+    Root(#[from] PathError),
     /// The working directory is not absolute.
     #[error("working directory `{}` is not an absolute path", .0.display())]
     WorkingDir(PathBuf),
@@ -82,6 +87,17 @@ pub struct Running {
     _root: RootFs,
 }
 
+impl RunError {
+    /// What the user can do about it, when that is not obvious.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoProgram => Some("give a program after `--`, or with --entrypoint"),
+            Self::Spawn(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
 /// Starts the program.
 ///
 /// # Errors
@@ -92,12 +108,12 @@ pub fn start(request: RunRequest) -> Result<Running, RunError> {
     let working_dir = working_dir(&request)?;
     let root = RootFs::new(&request.scratch, request.lowers)?;
     let user = request.user.as_deref().unwrap_or(&request.config.user);
-    let account = account::find(root.path(), user)?;
+    let user = User::find(&Root::open(root.path())?, user)?;
 
     let mut spec = Spec::new(root.path(), command.program);
     spec.args = command.args;
-    spec.env = environment(&request.config, request.env, &account.home);
-    (spec.uid, spec.gid, spec.groups) = (account.uid, account.gid, account.groups);
+    spec.env = environment(&request.config, request.env, user.home.as_deref());
+    (spec.uid, spec.gid, spec.groups) = (user.uid, user.gid, user.groups);
     spec.cwd = working_dir;
     spec.create_cwd = true;
     spec.network = request.network;
@@ -120,7 +136,7 @@ fn mount(volume: Volume) -> GuestMount {
 }
 
 /// The image's variables, the caller's over them, and what every program expects.
-fn environment(config: &RunConfig, own: Variables, home: &str) -> Vec<(OsString, OsString)> {
+fn environment(config: &RunConfig, own: Variables, home: Option<&Path>) -> Vec<(OsString, OsString)> {
     let mut env: Vec<(OsString, OsString)> = Vec::new();
     let mut set = |name: OsString, value: OsString| match env.iter_mut().find(|(known, _)| *known == name) {
         Some((_, old)) => *old = value,
@@ -134,7 +150,8 @@ fn environment(config: &RunConfig, own: Variables, home: &str) -> Vec<(OsString,
     for (name, value) in own {
         set(name.into(), value);
     }
-    for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", home)] {
+    let home = home.unwrap_or(Path::new("/")).as_os_str();
+    for (name, value) in [("PATH", OsStr::new(DEFAULT_PATH)), ("HOME", home)] {
         if !env.iter().any(|(known, _)| known == name) {
             env.push((name.into(), value.into()));
         }
@@ -201,12 +218,12 @@ mod tests {
             env.iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect()
         };
         assert_eq!(
-            text(environment(&config, own, "/home/me")),
+            text(environment(&config, own, Some(Path::new("/home/me")))),
             ["A=mine", "B=b=b", "PATH=/own", "HOME=/home/me"]
         );
         let own = Variables::from([("HOME".to_owned(), "/mine".into())]);
         assert_eq!(
-            text(environment(&RunConfig::default(), own, "/root")),
+            text(environment(&RunConfig::default(), own, None)),
             ["HOME=/mine".to_owned(), format!("PATH={DEFAULT_PATH}")]
         );
     }

@@ -43,6 +43,11 @@ impl Machine {
         self.person
     }
 
+    /// Where the binary is, for scripts that call it.
+    pub fn program(&self) -> &Path {
+        &self.pannier
+    }
+
     /// A path in the machine's folder.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(name)

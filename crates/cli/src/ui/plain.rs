@@ -11,6 +11,7 @@ use super::style::{Style, bytes, duration};
 #[derive(Debug)]
 pub struct Plain {
     style: Style,
+    to_stderr: bool,
     lines: Lines,
     phase: Option<Phase>,
     totals: BTreeMap<String, Option<u64>>,
@@ -18,11 +19,19 @@ pub struct Plain {
 
 impl Plain {
     pub fn new(style: Style) -> Self {
-        Self { style, lines: Lines::default(), phase: None, totals: BTreeMap::new() }
+        Self { style, to_stderr: false, lines: Lines::default(), phase: None, totals: BTreeMap::new() }
+    }
+
+    /// Writes everything to standard error from now on.
+    pub fn leave_stdout(&mut self) {
+        self.to_stderr = true;
     }
 
     /// Writes a line to standard output. A reader that went away is no reason to stop a build.
     pub fn out(&mut self, text: &str) {
+        if self.to_stderr {
+            return self.err(text);
+        }
         self.flush();
         let stamp = self.style.stamp();
         let mut out = std::io::stdout().lock();

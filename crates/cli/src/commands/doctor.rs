@@ -1,0 +1,160 @@
+//! `pannier doctor`: what this machine can do, and whether the store is as it should be.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use events::Events as _;
+use oci::store::{Problem, Report};
+use sandbox::{Check, Probe};
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::{Style, bytes};
+
+/// Say what this machine can do, and what to change
+///
+/// Tries what sandboxes need: namespaces, ids, overlays, and a whole sandbox. With --store it also reads every blob of
+/// the store and follows every image. Ends with 1 when something is broken.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Check the store too: every blob's digest, and everything that images refer to
+    #[arg(long)]
+    pub store: bool,
+    /// Remove blobs whose content is not what their name says: they are fetched again when they are needed
+    #[arg(long, requires = "store")]
+    pub repair: bool,
+}
+
+/// Looks at everything, says what it found.
+pub fn run(context: &Context<'_>, args: &DoctorArgs) -> Result<ExitCode, CommandError> {
+    let style = context.ui.style();
+    let probe = sandbox::probe(existing(&context.store_dir))?;
+    let mut lines: Vec<String> = probe.checks.iter().map(|check| describe(style, check)).collect();
+    let mut good = probe.sandboxes_run();
+    if args.store {
+        let (store_lines, store_good) = check_store(context, args.repair)?;
+        lines.extend(store_lines);
+        good &= store_good;
+    }
+    lines.push(String::new());
+    lines.push(conclusion(&probe, good).to_owned());
+    context.ui.finish();
+    context.ui.result(&lines.join("\n"));
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The store's folder, or the nearest there is: the same file system, as a rule.
+fn existing(dir: &Path) -> &Path {
+    dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"))
+}
+
+fn conclusion(probe: &Probe, good: bool) -> &'static str {
+    match (probe.sandboxes_run(), good) {
+        (true, true) => "pannier builds and runs images here.",
+        (true, false) => "pannier builds and runs images here, but something in the store is broken.",
+        (false, _) => "pannier can neither build nor run images here.",
+    }
+}
+
+fn describe(style: Style, check: &Check) -> String {
+    match &check.result {
+        Ok(found) => line(style, Mark::Good, &check.name, found),
+        Err(problem) => {
+            let mark = if check.required { Mark::Bad } else { Mark::Remark };
+            let fix = problem.fix.as_deref().map(|fix| hint(style, fix)).unwrap_or_default();
+            line(style, mark, &check.name, &problem.why) + &fix
+        }
+    }
+}
+
+/// The lines about the store, and whether all is well with it.
+fn check_store(context: &Context<'_>, repair: bool) -> Result<(Vec<String>, bool), CommandError> {
+    let style = context.ui.style();
+    let place = context.store_dir.display();
+    if !context.store_dir.join("oci-layout").exists() {
+        return Ok((vec![line(style, Mark::Good, "store", &format!("none at {place} yet"))], true));
+    }
+    context.ui.info(&format!("Reading the store at {place}"));
+    let store = context.store()?;
+    let report = store.verify()?;
+    let mut lines = vec![summary(style, &report, &place.to_string())];
+    let mut good = true;
+    for problem in &report.problems {
+        let removed = match problem.blob {
+            Some(blob) if repair && problem.error.is_corrupt_blob() => store.discard(blob).map(|()| true)?,
+            _ => false,
+        };
+        good &= removed;
+        lines.push(explain(style, problem, removed));
+    }
+    Ok((lines, good))
+}
+
+fn summary(style: Style, report: &Report, place: &str) -> String {
+    let mark = if report.problems.is_empty() { Mark::Good } else { Mark::Bad };
+    let size = bytes(report.bytes);
+    let found = format!("{place}: {} images, {} blobs, {size} read", report.images, report.blobs);
+    line(style, mark, "store", &found)
+}
+
+fn explain(style: Style, problem: &Problem, removed: bool) -> String {
+    let mut text = CommandError::new(problem.error.to_string()).message();
+    if !problem.images.is_empty() {
+        text += &format!(" (needed by {})", problem.images.join(", "));
+    }
+    let advice = match (removed, problem.blob) {
+        (true, _) => "removed: it is fetched again when it is needed",
+        (false, Some(_)) if problem.error.is_corrupt_blob() => "`pannier doctor --store --repair` removes it",
+        _ => "build or fetch the image again",
+    };
+    line(style, Mark::Bad, "", &text) + &hint(style, advice)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Mark {
+    Good,
+    Remark,
+    Bad,
+}
+
+fn line(style: Style, mark: Mark, name: &str, text: &str) -> String {
+    let mark = match mark {
+        Mark::Good => style.good("ok  "),
+        Mark::Remark => style.paint(crate::ui::WARNING, "note"),
+        Mark::Bad => style.paint(crate::ui::ERROR, "bad "),
+    };
+    format!("{mark}  {name:<11} {text}")
+}
+
+fn hint(style: Style, text: &str) -> String {
+    format!("\n{:>18}{} {text}", "", style.paint(crate::ui::HINT, "hint:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(required: bool, result: Result<String, sandbox::Problem>) -> Check {
+        Check { name: "user ids".to_owned(), required, result }
+    }
+
+    #[test]
+    fn findings_are_lines() {
+        let plain = Style::default();
+        insta::assert_snapshot!(describe(plain, &check(true, Ok("all of them".to_owned()))), @"ok    user ids    all of them");
+        let problem = sandbox::Problem { why: "only one".to_owned(), fix: Some("add some".to_owned()) };
+        assert_eq!(
+            describe(plain, &check(false, Err(problem.clone()))),
+            "note  user ids    only one\n                  hint: add some"
+        );
+        assert!(describe(plain, &check(true, Err(problem))).starts_with("bad "));
+    }
+
+    #[test]
+    fn the_nearest_folder_is_tried() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert_eq!(existing(&dir.path().join("not/there")), dir.path());
+        assert_eq!(existing(dir.path()), dir.path());
+    }
+}
