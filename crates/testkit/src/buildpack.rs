@@ -85,7 +85,7 @@ impl Buildpack {
         self.file(name, 0o755, format!("{PRELUDE}{body}\n"))
     }
 
-    /// Adds (or replaces) a file as it is.
+    /// Adds (or replaces) a file as it is; `buildpack.toml` too.
     #[must_use]
     pub fn file(mut self, name: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
         self.files.retain(|(known, _, _)| known != name);
@@ -170,9 +170,10 @@ impl Buildpack {
     }
 
     fn all_files(&self) -> Vec<(String, u32, Vec<u8>)> {
-        let descriptor = ("buildpack.toml".to_owned(), 0o644, self.descriptor().into_bytes());
-        let mut files = vec![descriptor];
-        files.extend(self.files.iter().cloned());
+        let mut files = self.files.clone();
+        if !files.iter().any(|(name, ..)| name == "buildpack.toml") {
+            files.push(("buildpack.toml".to_owned(), 0o644, self.descriptor().into_bytes()));
+        }
         files
     }
 }

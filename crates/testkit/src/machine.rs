@@ -240,7 +240,7 @@ impl Call {
     ///
     /// When it fails; the message has all it wrote.
     pub fn ok(self) -> Output {
-        let name = format!("{:?}", self.command.get_args().collect::<Vec<_>>());
+        let name = self.to_string();
         let output = self.run();
         assert!(output.status.success(), "{name} failed\n{output}");
         output
@@ -252,7 +252,7 @@ impl Call {
     ///
     /// When it does not fail.
     pub fn fails(self) -> Output {
-        let name = format!("{:?}", self.command.get_args().collect::<Vec<_>>());
+        let name = self.to_string();
         let output = self.run();
         assert!(
             output.status.code().is_some_and(|code| code != 0),
@@ -275,6 +275,18 @@ impl Call {
             self.command.stdin(Stdio::piped());
         }
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
+    }
+}
+
+impl std::fmt::Display for Call {
+    /// The program's name and its arguments, without what makes the person.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let words = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>();
+        let own = words.iter().position(|word| word == crate::person::BECOMES).map_or(0, |position| position + 3);
+        let own = words.get(own..).unwrap_or_default();
+        let name = own.first().map_or("", |program| program.rsplit('/').next().unwrap_or_default());
+        write!(f, "`{name} {}`", own.get(1..).unwrap_or_default().join(" "))
     }
 }
 

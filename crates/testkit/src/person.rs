@@ -21,6 +21,9 @@ pub enum Person {
     Plain,
 }
 
+/// The name of the script that follows, as its shell has it: marks where a command's own words begin.
+pub(crate) const BECOMES: &str = "become";
+
 /// Binds the files of the invented users over the machine's, becomes one of them, runs the rest. `exec` all the way, so
 /// that the process id and its signals are the program's.
 const BECOME: &str = r#"
@@ -52,7 +55,7 @@ impl Person {
     pub fn command(self, program: impl AsRef<OsStr>) -> Command {
         let Some(id) = self.invented_id() else { return Command::new(program) };
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", BECOME, "become"]);
+        command.args(["--mount", "--propagation", "private", "sh", "-c", BECOME, BECOMES]);
         command.arg(account_files()).arg(id.to_string()).arg(program);
         command
     }
