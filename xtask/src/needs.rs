@@ -32,6 +32,7 @@ const NEEDS: &[Need] = &[
     need("setpriv", "util-linux", "tests as an ordinary user"),
     need("musl-gcc", "musl-tools", "static binaries"),
     need("zip", "zip", "builds from a zip file"),
+    need("zstd", "zstd", "tests that read zstd layers"),
 ];
 
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

@@ -6,10 +6,12 @@ use std::process::Command;
 use anyhow::{Result, bail, ensure};
 use fs_err as fs;
 
-/// Files that the tree should have about.
-const FILES: u64 = 15_000;
+/// The average size of a file in bytes: 15,000 files are 1.3 GiB.
+const AVERAGE: u64 = 93 << 10;
+/// The largest file that is taken, in bytes.
+const LARGEST: u64 = 100 << 20;
 
-/// Fills `folder` with about `size` MiB in about 15,000 files.
+/// Fills `folder` with about `size` MiB.
 pub fn make(folder: &Path, size: u64) -> Result<()> {
     fs::create_dir_all(folder)?;
     let mut taken = Taken { bytes: 0, files: 0, size: size << 20 };
@@ -50,12 +52,12 @@ impl Taken {
         self.bytes >= self.size
     }
 
-    /// Whether a file of this size fits: once there are files enough, only large ones are taken; while there are too
-    /// few, no giants.
+    /// Whether a file of this size fits: small ones while there are too few files for the bytes so far, large ones
+    /// otherwise, and never more than is asked for.
     fn wants(&self, size: u64) -> bool {
-        let average = self.size / FILES;
-        let behind = self.files * average < self.bytes;
-        if behind { size < 40 * average } else { size > average / 2 }
+        let too_few = self.files * AVERAGE < self.bytes;
+        let most = if too_few { AVERAGE } else { LARGEST };
+        size <= most.min(self.size - self.bytes + AVERAGE)
     }
 }
 
@@ -92,4 +94,21 @@ pub fn warm(folder: &Path) -> Result<()> {
         bail!("{} can't be read", folder.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_the_size_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        make(folder.path(), 20).expect("it can be filled");
+        let output = Command::new("sh").args(["-c", "find . -type f -printf '%s\\n'"]).current_dir(folder.path()).output();
+        let sizes = String::from_utf8(output.expect("find runs").stdout).expect("numbers");
+        let sizes = sizes.lines().map(|line| line.parse::<u64>().expect("a number")).collect::<Vec<_>>();
+        let bytes = sizes.iter().sum::<u64>();
+        assert!((20 << 20..21 << 20).contains(&bytes), "{bytes} bytes");
+        assert!((100..1000).contains(&sizes.len()), "{} files", sizes.len());
+    }
 }
