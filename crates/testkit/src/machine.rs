@@ -283,7 +283,8 @@ impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
         let words = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>();
-        let own = words.iter().position(|word| word == crate::person::BECOMES).map_or(0, |position| position + 3);
+        let own =
+            words.iter().position(|word| word == crate::person::BECOMES).map_or(0, |position| position + 3);
         let own = words.get(own..).unwrap_or_default();
         let name = own.first().map_or("", |program| program.rsplit('/').next().unwrap_or_default());
         write!(f, "`{name} {}`", own.get(1..).unwrap_or_default().join(" "))

@@ -104,7 +104,10 @@ mod tests {
     fn has_the_size_asked_for() {
         let folder = tempfile::tempdir().expect("a folder");
         make(folder.path(), 20).expect("it can be filled");
-        let output = Command::new("sh").args(["-c", "find . -type f -printf '%s\\n'"]).current_dir(folder.path()).output();
+        let output = Command::new("sh")
+            .args(["-c", "find . -type f -printf '%s\\n'"])
+            .current_dir(folder.path())
+            .output();
         let sizes = String::from_utf8(output.expect("find runs").stdout).expect("numbers");
         let sizes = sizes.lines().map(|line| line.parse::<u64>().expect("a number")).collect::<Vec<_>>();
         let bytes = sizes.iter().sum::<u64>();

@@ -1,0 +1,33 @@
+//! End-to-end tests: the real `pannier` binary, as root and as ordinary users, on real base images with buildpacks
+//! written for the purpose. What a test can't have on this machine it says, and is skipped.
+//!
+//! | file | theme |
+//! |---|---|
+//! | [`basics`] | one build and one run, the options of `pannier build` |
+//! | [`order`] | which buildpacks take part: groups, plans, composites, targets |
+//! | [`environment`] | what a buildpack finds around it |
+//! | [`outputs`] | what a buildpack can write: layers, processes, slices, labels, SBOMs |
+//! | [`launching`] | what the launcher does with it |
+//! | [`caching`] | the second build: what comes back, what is reused, what is never harmed |
+//! | [`sources`] | where images come from and go to |
+//! | [`faults`] | bad input: one clear line, nothing left behind |
+//! | [`hostile`] | layers made to do harm |
+//! | [`isolation`] | what a buildpack can't reach |
+//! | [`interop`] | other programs read what was written |
+//! | [`golden`] | a whole image, as the reference makes it |
+//! | [`rust`] | a buildpack written with `libcnb` |
+
+mod basics;
+mod caching;
+mod environment;
+mod faults;
+mod golden;
+mod hostile;
+mod interop;
+mod isolation;
+mod launching;
+mod order;
+mod outputs;
+mod rust;
+mod sources;
+mod support;
