@@ -5,12 +5,15 @@
 
 mod bench;
 mod error;
+mod export;
 mod guest;
 mod images;
+mod kept;
 mod outcome;
 mod phases;
 mod request;
 mod resolve;
+mod sbom;
 
 use std::time::{Duration, Instant};
 

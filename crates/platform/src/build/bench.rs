@@ -62,10 +62,16 @@ impl Bench {
 
     /// An empty folder that buildpacks may write to.
     pub fn guest_folder(&self, name: &str, mode: u32) -> io::Result<PathBuf> {
-        let path = self.folder(name)?;
-        self.give(&path)?;
-        fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        let path = self.path(name);
+        self.make_guest_folder(&path, mode)?;
         Ok(path)
+    }
+
+    /// The same anywhere.
+    pub fn make_guest_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
+        fs::create_dir_all(path)?;
+        self.give(path)?;
+        fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
     }
 
     /// Makes a file or folder the buildpacks' own.
@@ -79,9 +85,21 @@ impl Bench {
     /// Mounts an overlay of `lowers` (topmost first) with an empty upper, called `name`. The upper's own mode
     /// and owner are those of the topmost lower, because they are what the mounted folder shows.
     pub fn overlay(&mut self, name: &str, lowers: Vec<PathBuf>) -> Result<Layered, BenchError> {
+        let home = self.folder(&format!("{name}.overlay"))?;
+        self.overlay_in(&home, name, lowers)
+    }
+
+    /// The same with the upper in the folder `home`.
+    pub fn overlay_in(
+        &mut self,
+        home: &Path,
+        name: &str,
+        lowers: Vec<PathBuf>,
+    ) -> Result<Layered, BenchError> {
         let merged = self.folder(name)?;
-        let upper = self.folder(&format!("{name}.upper"))?;
-        let work = self.folder(&format!("{name}.work"))?;
+        let (upper, work) = (home.join("upper"), home.join("work"));
+        fs::create_dir_all(&upper)?;
+        fs::create_dir_all(&work)?;
         if let Some(top) = lowers.first() {
             copy_mode_and_owner(top, &upper)?;
         }

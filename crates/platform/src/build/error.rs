@@ -60,6 +60,9 @@ pub enum BuildError {
     /// The builder is not one.
     #[error(transparent)]
     Builder(#[from] crate::builder::BuilderError),
+    /// The cache cannot be used.
+    #[error("the build cache cannot be used")]
+    Cache(#[from] lifecycle::cache::CacheError),
     /// A user of the builder cannot be looked up.
     #[error(transparent)]
     User(#[from] crate::passwd::UserError),

@@ -1,4 +1,4 @@
-//! The phases, one after another, on one bench.
+//! The phases, one after another, on one bench. Not here: exporting (see [`super::export`]).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,32 +7,32 @@ use std::path::{Path, PathBuf};
 use cnb::ApiVersion;
 use cnb::env::EnvDir;
 use cnb::image::{ImageReport, Report};
-use cnb::label::{self, CacheMetadata, LayersMetadata, ProjectMetadata, RunImageForRebase};
-use cnb::metadata::LauncherMetadata;
+use cnb::label::{self, LayersMetadata};
 use cnb::target::{Distro, TargetMetadata};
 use events::{Events, Phase};
 use fs_err as fs;
-use layer::pack::{Ids as LayerIds, Owner};
+use layer::pack::Owner;
 use layer::{CopyOptions, Root};
 use lifecycle::build::{BuildInputs, Built};
+use lifecycle::cache::CacheError;
 use lifecycle::detect::{DetectInputs, Detected, ModuleDir};
-use lifecycle::export::{ExportInputs, Exported};
+use lifecycle::export::Exported;
 use lifecycle::{Place, restore};
-use oci::{Image, ImageName, Reference};
+use oci::{Image, ImageName};
 use sandbox::{GuestMount, Ids, Network};
 
 use super::bench::{Bench, Layered};
 use super::guest::Guest;
+use super::kept::Kept;
 use super::outcome::{LayerReport, LayerState, Outcome};
-use super::request::BuildRequest;
+use super::request::{BuildRequest, RestoreMode};
 use super::resolve::{self, Resolved, RunImageChoice};
-use super::{BuildError, Clock, images};
+use super::{BuildError, Clock, export, sbom};
 use crate::builder::Builder;
 use crate::passwd::User;
-use crate::time;
 
 /// The newest Platform API: both sides of it are ours.
-const PLATFORM_API: ApiVersion = ApiVersion::new(0, 15);
+pub(super) const PLATFORM_API: ApiVersion = ApiVersion::new(0, 15);
 const LAYERS: &str = "/layers";
 const PLATFORM: &str = "/platform";
 const BUILDPACKS: &str = "/cnb/buildpacks";
@@ -44,26 +44,25 @@ const PLANS: &str = "/cnb/plans";
 const DETECTS: usize = 8;
 /// Files for the user are the user's: this process is uid 0 in its namespace.
 const OURS: Owner = Owner::Ids { uid: 0, gid: 0 };
-/// 1980-01-01T00:00:01Z.
-const DEFAULT_CREATED: u64 = 315_532_801;
 
 /// Everything that the phases share.
-struct Run<'a> {
-    request: &'a BuildRequest,
-    resolved: Resolved,
-    builder: Builder,
-    run_image: RunImageChoice,
+pub(super) struct Run<'a> {
+    pub request: &'a BuildRequest,
+    pub resolved: Resolved,
+    pub builder: Builder,
+    pub run_image: RunImageChoice,
     target: TargetMetadata,
-    uid: u32,
-    gid: u32,
-    bench: Bench,
-    app: Place,
-    layers: Place,
+    pub uid: u32,
+    pub gid: u32,
+    pub bench: Bench,
+    pub kept: Kept,
+    pub app: Place,
+    pub layers: Place,
     platform: PathBuf,
     plans: Place,
     base_env: BTreeMap<OsString, OsString>,
     platform_env: EnvDir,
-    events: &'a dyn Events,
+    pub events: &'a dyn Events,
 }
 
 pub(super) fn run(
@@ -74,11 +73,23 @@ pub(super) fn run(
     let events = clock.events;
     let mut run = clock.phase(Phase::Analyze, || Run::prepare(request, resolved, events))?;
     let detected = clock.phase(Phase::Detect, || run.detect())?;
-    let plan = clock.phase(Phase::Restore, || run.restore(&detected))?;
-    let built = clock.phase(Phase::Build, || run.build(&detected))?;
-    let exported = clock.phase(Phase::Export, || run.export(&detected, &built))?;
-    let _ = plan;
+    clock.phase(Phase::Restore, || run.restore(&detected, request.restore))?;
+    let mut built = clock.phase(Phase::Build, || run.build(&detected, "build-root"));
+    if let Err(error) = &built
+        && run.needs_copy(error)
+    {
+        events.warning(
+            "a buildpack could not rename a restored folder, which an overlay does not allow: \
+             building again on a copy (--restore copy does so from the start)",
+        );
+        clock.phase(Phase::Restore, || run.start_over(&detected))?;
+        built = clock.phase(Phase::Build, || run.build(&detected, "second-build-root"));
+    }
+    let built = built?;
+    run.kept.look(&built.modules)?;
+    let exported = clock.phase(Phase::Export, || export::export(&run, &detected, &built))?;
     run.reports(&exported)?;
+    clock.phase(Phase::Cache, || run.keep(&built, &exported));
     Ok(run.outcome(&exported, &built, std::mem::take(&mut clock.times)))
 }
 
@@ -101,8 +112,9 @@ impl<'a> Run<'a> {
         let owner = (request.ids != Ids::Single).then_some((uid, gid));
         bench.set_owner(owner);
         let app = Place::new(bench.guest_folder("app", 0o777)?, Path::new("/").join(&request.workspace));
-        let filter = &resolved.project.filter;
-        resolved.source.copy_to(&app.host, owner, &|path, is_dir| filter.keep(path, is_dir))?;
+        copy_app(&resolved, &app.host, owner)?;
+        // Whatever a layer's tar depends on besides its content.
+        let kept = Kept::open(request, format!("{uid}:{gid} {}", request.compression), events)?;
         let layers = Place::new(bench.path("layers"), LAYERS);
         let plans = Place::new(bench.guest_folder("plans", 0o755)?, PLANS);
         let platform = bench.folder("platform")?;
@@ -118,6 +130,7 @@ impl<'a> Run<'a> {
             uid,
             gid,
             bench,
+            kept,
             app,
             layers,
             platform,
@@ -189,15 +202,57 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn restore(&mut self, detected: &Detected) -> Result<restore::RestorePlan, BuildError> {
+    fn restore(&mut self, detected: &Detected, mode: RestoreMode) -> Result<(), BuildError> {
         let empty = LayersMetadata::default();
-        let app = self.resolved.previous.as_ref().map_or(&empty, |(_, label)| label);
-        let cache = CacheMetadata::default();
+        let previous = self.resolved.previous.as_ref();
+        let app = previous.map_or(&empty, |(_, label)| label);
         let skip = self.request.clear_cache;
+        let cache = self.kept.metadata();
         let plan = restore::plan(PLATFORM_API, &detected.group.group, app, &cache, skip, self.events);
-        self.bench.guest_folder("layers", 0o755)?;
-        restore::write(&plan, &[], &self.layers, self.bench.owner())?;
-        Ok(plan)
+        self.layers.host = self.kept.restore(&plan, mode, &mut self.bench, self.events)?;
+        let mut sboms = Vec::new();
+        if plan.modules.iter().any(|module| !module.layers.is_empty()) {
+            sboms = self.kept.sboms(self.events);
+            if let Some((image, label)) = previous {
+                sboms.extend(sbom::of_previous(image, label, &self.bench, self.events)?);
+            }
+        }
+        restore::write(&plan, &sboms, &self.layers, self.bench.owner())?;
+        Ok(())
+    }
+
+    /// True when a buildpack failed as programs do that rename a folder of an overlay's lower.
+    fn needs_copy(&self, error: &BuildError) -> bool {
+        let BuildError::Build(lifecycle::build::BuildError::Failed { tail, .. }) = error else {
+            return false;
+        };
+        let tail = tail.to_lowercase();
+        let said = ["cross-device", "exdev", "os error 18"].iter().any(|text| tail.contains(text));
+        said && self.request.restore == RestoreMode::Auto && self.kept.is_overlay()
+    }
+
+    /// Makes the bench what it was before the first buildpack ran, with copies of cached layers.
+    fn start_over(&mut self, detected: &Detected) -> Result<(), BuildError> {
+        self.bench.unmount("build-root")?;
+        self.bench.unmount("layers")?;
+        sandbox::remove_tree(&self.app.host)?;
+        self.bench.guest_folder("app", 0o777)?;
+        copy_app(&self.resolved, &self.app.host, self.bench.owner())?;
+        self.restore(detected, RestoreMode::Copy)
+    }
+
+    /// Keeps layers for the next build. A failure costs time then, not this image now.
+    fn keep(&mut self, built: &Built, exported: &Exported) {
+        let sbom = self.layers.host.join("sbom/cache");
+        let sbom = sbom.is_dir().then(|| self.bench.path("sbom-cache")).filter(|copy| {
+            let options = CopyOptions { owner: OURS, ..CopyOptions::default() };
+            layer::copy_tree(&self.layers.host.join("sbom/cache"), copy, &options).is_ok()
+        });
+        let unmounted = self.bench.unmount("layers").map_err(CacheError::from);
+        let kept = unmounted.and_then(|()| self.kept.keep(&built.modules, exported, sbom.as_deref()));
+        if let Err(error) = kept {
+            self.events.warning(&format!("layers are not kept for the next build: {error}"));
+        }
     }
 
     fn build_inputs<'b>(
@@ -226,81 +281,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn build(&mut self, detected: &Detected) -> Result<Built, BuildError> {
+    fn build(&mut self, detected: &Detected, name: &str) -> Result<Built, BuildError> {
         let app = self.app.host.clone();
-        let mut guest = self.guest("build-root", &app)?;
+        let mut guest = self.guest(name, &app)?;
         guest.mounts.insert(0, GuestMount::bind(&self.layers.host, LAYERS));
         let root = Root::open(&guest.root)?;
         let build_config = build_config(&root)?;
         let buildpacks = root.subdir("cnb/buildpacks")?;
         let inputs = self.build_inputs(detected, &buildpacks, build_config.as_ref());
         let built = lifecycle::build::build(&inputs, &guest, self.events)?;
-        self.bench.unmount("build-root")?;
+        self.bench.unmount(name)?;
         Ok(built)
-    }
-
-    fn export(&self, detected: &Detected, built: &Built) -> Result<Exported, BuildError> {
-        let request = self.request;
-        let launcher = self.bench.path("launcher");
-        fs::write(&launcher, embedded::launcher())?;
-        let run_image = &self.run_image;
-        let ids = LayerIds {
-            tree: Owner::Ids { uid: self.uid, gid: self.gid },
-            parents: match request.ids {
-                Ids::Single => Owner::Ids { uid: self.uid, gid: self.gid },
-                Ids::Host | Ids::Ranges => Owner::AsOnDisk,
-            },
-        };
-        let metadata = built.metadata(&detected.group.group, &detected.group.group_extensions);
-        let project = project_metadata(&self.resolved);
-        let inputs = ExportInputs {
-            platform_api: PLATFORM_API,
-            modules: &built.modules,
-            metadata: &metadata,
-            layers: &self.layers,
-            app: &self.app,
-            ids,
-            run_image: &run_image.image,
-            run_image_for_rebase: RunImageForRebase {
-                top_layer: String::new(),
-                reference: images::reference_of(&run_image.name, &run_image.image),
-                image: run_image.entry.image.clone(),
-                mirrors: run_image.entry.mirrors.clone(),
-            },
-            previous: self.resolved.previous.as_ref().map(|(image, label)| (image, label)),
-            launcher: &launcher,
-            launcher_metadata: LauncherMetadata {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                ..LauncherMetadata::default()
-            },
-            project: &project,
-            exec_env: &request.exec_env,
-            default_process: request.default_process.as_deref(),
-            created: time::rfc3339(request.created.unwrap_or(DEFAULT_CREATED)),
-            compression: request.compression,
-            store: &request.store,
-            unchanged: &|_, _| None,
-        };
-        let failed = |source| BuildError::Sink { name: request.destination.to_string(), source };
-        let Some(reference) = resolve::registry_of(&request.destination) else {
-            let exported = lifecycle::export::export(&inputs, &|_| (), self.events)?;
-            let sinks = oci::Sinks { store: request.store.clone(), client: (*request.client).clone() };
-            let names: Vec<Reference> =
-                request.tags.iter().filter_map(|tag| tag.reference().cloned()).collect();
-            sinks.write(&exported.image, &request.destination, &names, self.events).map_err(failed)?;
-            return Ok(exported);
-        };
-        // Layers are on their way while later ones are still being made.
-        std::thread::scope(|scope| {
-            let push = oci::sink::Push::start(scope, &request.client, reference, self.events);
-            let exported = lifecycle::export::export(&inputs, &|layer| push.add(layer), self.events)?;
-            let tags: Vec<Reference> = std::iter::once(reference)
-                .chain(request.tags.iter().filter_map(resolve::registry_of))
-                .cloned()
-                .collect();
-            push.finish(&exported.image, &tags).map_err(failed)?;
-            Ok(exported)
-        })
     }
 
     /// Writes `report.toml` and SBOM files where they were asked for.
@@ -363,6 +354,11 @@ impl<'a> Run<'a> {
     }
 }
 
+fn copy_app(resolved: &Resolved, dest: &Path, owner: Option<(u32, u32)>) -> Result<(), BuildError> {
+    let filter = &resolved.project.filter;
+    Ok(resolved.source.copy_to(dest, owner, &|path, is_dir| filter.keep(path, is_dir))?)
+}
+
 /// What the run image says of itself.
 fn target(run_image: &Image) -> TargetMetadata {
     let config = &run_image.config;
@@ -402,9 +398,4 @@ fn write_env(dir: &Path, env: &crate::env_file::Variables) -> Result<(), BuildEr
         fs::write(dir.join(name), value.as_bytes())?;
     }
     Ok(())
-}
-
-fn project_metadata(resolved: &Resolved) -> ProjectMetadata {
-    let source = resolved.project.source_metadata().map(|source| serde_json::json!({ "source": source }));
-    source.and_then(|json| serde_json::from_value(json).ok()).unwrap_or_default()
 }

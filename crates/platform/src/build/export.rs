@@ -1,0 +1,89 @@
+//! Exporting: the image is put together and goes where it was asked to.
+
+use cnb::label::{ProjectMetadata, RunImageForRebase};
+use cnb::metadata::LauncherMetadata;
+use fs_err as fs;
+use layer::pack::{Ids as LayerIds, Owner};
+use lifecycle::build::Built;
+use lifecycle::detect::Detected;
+use lifecycle::export::{ExportInputs, Exported};
+use oci::Reference;
+use sandbox::Ids;
+
+use super::phases::{PLATFORM_API, Run};
+use super::resolve::{self, Resolved};
+use super::{BuildError, images};
+use crate::time;
+
+/// 1980-01-01T00:00:01Z.
+const DEFAULT_CREATED: u64 = 315_532_801;
+
+/// Puts the image together and writes it. Its name is given last, so that nothing half-made ever has it.
+pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Result<Exported, BuildError> {
+    let request = run.request;
+    let launcher = run.bench.path("launcher");
+    fs::write(&launcher, embedded::launcher())?;
+    let run_image = &run.run_image;
+    let ids = LayerIds {
+        tree: Owner::Ids { uid: run.uid, gid: run.gid },
+        parents: match request.ids {
+            Ids::Single => Owner::Ids { uid: run.uid, gid: run.gid },
+            Ids::Host | Ids::Ranges => Owner::AsOnDisk,
+        },
+    };
+    let metadata = built.metadata(&detected.group.group, &detected.group.group_extensions);
+    let project = project_metadata(&run.resolved);
+    let inputs = ExportInputs {
+        platform_api: PLATFORM_API,
+        modules: &built.modules,
+        metadata: &metadata,
+        layers: &run.layers,
+        app: &run.app,
+        ids,
+        run_image: &run_image.image,
+        run_image_for_rebase: RunImageForRebase {
+            top_layer: String::new(),
+            reference: images::reference_of(&run_image.name, &run_image.image),
+            image: run_image.entry.image.clone(),
+            mirrors: run_image.entry.mirrors.clone(),
+        },
+        previous: run.resolved.previous.as_ref().map(|(image, label)| (image, label)),
+        launcher: &launcher,
+        launcher_metadata: LauncherMetadata {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..LauncherMetadata::default()
+        },
+        project: &project,
+        exec_env: &request.exec_env,
+        default_process: request.default_process.as_deref(),
+        created: time::rfc3339(request.created.unwrap_or(DEFAULT_CREATED)),
+        compression: request.compression,
+        store: &request.store,
+        unchanged: &|id, name| run.kept.unchanged(id, name),
+    };
+    let failed = |source| BuildError::Sink { name: request.destination.to_string(), source };
+    let Some(reference) = resolve::registry_of(&request.destination) else {
+        let exported = lifecycle::export::export(&inputs, &|_| (), run.events)?;
+        let sinks = oci::Sinks { store: request.store.clone(), client: (*request.client).clone() };
+        let names: Vec<Reference> = request.tags.iter().filter_map(|tag| tag.reference().cloned()).collect();
+        sinks.write(&exported.image, &request.destination, &names, run.events).map_err(failed)?;
+        return Ok(exported);
+    };
+    // Layers are on their way while later ones are still being made.
+    std::thread::scope(|scope| {
+        let push = oci::sink::Push::start(scope, &request.client, reference, run.events);
+        let exported = lifecycle::export::export(&inputs, &|layer| push.add(layer), run.events)?;
+        let tags: Vec<Reference> = std::iter::once(reference)
+            .chain(request.tags.iter().filter_map(resolve::registry_of))
+            .cloned()
+            .collect();
+        push.finish(&exported.image, &tags).map_err(failed)?;
+        Ok(exported)
+    })
+}
+
+/// The label `io.buildpacks.project.metadata`: what the descriptor says of where the app comes from.
+fn project_metadata(resolved: &Resolved) -> ProjectMetadata {
+    let source = resolved.project.source_metadata().map(|source| serde_json::json!({ "source": source }));
+    source.and_then(|json| serde_json::from_value(json).ok()).unwrap_or_default()
+}
