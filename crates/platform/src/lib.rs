@@ -6,6 +6,7 @@
 //! | [`build`] | a build from start to end |
 //! | [`cache_spec`] | `--cache` |
 //! | [`config`] | `config.toml`: what a user always wants |
+//! | [`default_builder`] | the builder inside the program, as images of the store |
 //! | [`document`] | TOML files that people write: parsed, with errors that point at the place |
 //! | [`inspect`] | what is in an image |
 //! | [`locator`] | what a text that names a buildpack means |
@@ -23,6 +24,7 @@ pub mod builder;
 pub mod builder_toml;
 pub mod cache_spec;
 pub mod config;
+pub mod default_builder;
 pub mod document;
 pub mod env_file;
 pub mod inspect;

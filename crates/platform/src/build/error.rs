@@ -66,9 +66,9 @@ pub enum BuildError {
     /// A user of the builder cannot be looked up.
     #[error(transparent)]
     User(#[from] crate::passwd::UserError),
-    /// No builder was named.
-    #[error("no builder was named")]
-    NoBuilder,
+    /// No builder was named, and the default one cannot be had.
+    #[error(transparent)]
+    DefaultBuilder(#[from] crate::default_builder::DefaultBuilderError),
     /// The project descriptor.
     #[error(transparent)]
     Project(#[from] crate::project::ProjectError),

@@ -144,7 +144,7 @@ fn builder_name(request: &BuildRequest, project: &Project) -> Result<ImageName, 
     let name = request.builder.as_ref().or(project.builder.as_ref()).or(request.default_builder.as_ref());
     match name {
         Some(name) => Ok(name.parse()?),
-        None => Err(BuildError::NoBuilder),
+        None => Ok(ImageName::Plain(crate::default_builder::ensure(&request.store, &request.platform)?)),
     }
 }
 

@@ -166,7 +166,7 @@ fn hint(error: &BuildError) -> Option<String> {
         | BuildError::Sink { source, .. }
         | BuildError::Write { source, .. }
         | BuildError::Store(source) => source.hint(),
-        BuildError::NoBuilder => Some("name one with --builder".to_owned()),
+        BuildError::DefaultBuilder(_) => Some("name a builder with --builder".to_owned()),
         BuildError::NoRunImage { .. } => Some("name one with --run-image".to_owned()),
         BuildError::Platform { .. } => Some("ask for another platform with --platform".to_owned()),
         BuildError::Build(PhaseError::Failed { .. }) => {
