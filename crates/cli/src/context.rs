@@ -3,7 +3,10 @@
 //! The libraries never look at the environment or the home directory; verbs give them what this holds.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use events::Events as _;
+use platform::config::{Config, ConfigError};
 use sandbox::{EnterOptions, Entered};
 
 use crate::cli::Global;
@@ -19,6 +22,8 @@ pub struct Context<'a> {
     pub store_dir: PathBuf,
     /// The user's configuration file; it need not exist.
     pub config_file: PathBuf,
+    /// What is in it, once a verb has asked.
+    config: OnceLock<Config>,
 }
 
 impl<'a> Context<'a> {
@@ -29,15 +34,35 @@ impl<'a> Context<'a> {
     pub fn from_environment(global: &Global, ui: &'a Ui) -> Result<Self, CommandError> {
         if let Some(home) = &global.home {
             let home = std::path::absolute(home)?;
-            return Ok(Self { ui, store_dir: home.join("store"), config_file: home.join("config.toml") });
+            return Ok(Self::new(ui, home.join("store"), home.join("config.toml")));
         }
         let data = xdg("XDG_DATA_HOME", ".local/share")?;
         let config = xdg("XDG_CONFIG_HOME", ".config")?;
-        Ok(Self { ui, store_dir: data.join("store"), config_file: config.join("config.toml") })
+        Ok(Self::new(ui, data.join("store"), config.join("config.toml")))
+    }
+
+    fn new(ui: &'a Ui, store_dir: PathBuf, config_file: PathBuf) -> Self {
+        Self { ui, store_dir, config_file, config: OnceLock::new() }
     }
 }
 
 impl Context<'_> {
+    /// The user's configuration, read when the first verb asks: one that needs none works with a broken file.
+    pub fn config(&self) -> Result<&Config, CommandError> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = Config::load(&self.config_file).map_err(|error| match &error {
+            ConfigError::Document(document) => {
+                let detail = document.render(false);
+                CommandError::new(error).detail(detail)
+            }
+            ConfigError::Read { .. } => CommandError::new(error),
+        })?;
+        config.warnings.iter().for_each(|warning| self.ui.warning(warning));
+        Ok(self.config.get_or_init(|| config))
+    }
+
     /// Puts this process into its namespaces. Must come before the first thread.
     pub fn enter(&self) -> Result<Entered, CommandError> {
         let entered = sandbox::enter(&EnterOptions::default()).map_err(|error| {

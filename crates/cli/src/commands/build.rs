@@ -94,9 +94,9 @@ pub struct BuildArgs {
     /// Take unchanged layers from this image instead of the one that is being replaced
     #[arg(long, value_name = "IMAGE", help_heading = "Image")]
     pub previous_image: Option<String>,
-    /// Compress new layers: gzip[:1-12], zstd[:1-22] or none
-    #[arg(long, value_name = "KIND[:LEVEL]", default_value = "gzip", help_heading = "Image")]
-    pub compression: String,
+    /// Compress new layers: gzip[:0-12], zstd[:1-22] or none [default: configuration, or gzip]
+    #[arg(long, value_name = "KIND[:LEVEL]", help_heading = "Image")]
+    pub compression: Option<String>,
     /// Build for this platform: os[/arch[/variant]]
     #[arg(long, value_name = "PLATFORM", help_heading = "Image")]
     pub platform: Option<String>,

@@ -23,11 +23,13 @@ pub struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    /// The client that these options and the environment ask for.
+    /// The client that these options, the configuration and the environment ask for.
     pub fn client(&self, context: &Context<'_>) -> Result<Client, CommandError> {
+        let user = context.config()?;
         let config = ClientConfig {
             credentials: credentials(context)?,
-            insecure_registries: self.insecure_registry.clone(),
+            insecure_registries: [&self.insecure_registry[..], &user.insecure_registries].concat(),
+            mirrors: user.registry_mirrors.clone(),
             tls: TlsSettings {
                 ssl_cert_file: var_path("SSL_CERT_FILE"),
                 ssl_cert_dir: var_path("SSL_CERT_DIR"),

@@ -18,6 +18,7 @@ use crate::error::CommandError;
 /// Checks the arguments.
 pub fn from_args(context: &Context<'_>, args: &BuildArgs) -> Result<BuildRequest, CommandError> {
     let entered = context.enter()?;
+    let config = context.config()?;
     let client = args.registry.client(context)?;
     let destination = destination(&args.image, args.publish)?;
     let publish = matches!(destination, ImageName::Registry(_));
@@ -44,7 +45,7 @@ pub fn from_args(context: &Context<'_>, args: &BuildArgs) -> Result<BuildRequest
         descriptor: args.descriptor.clone(),
         workspace,
         builder: args.builder.clone(),
-        default_builder: None,
+        default_builder: config.default_builder_image.clone(),
         buildpacks: args.buildpack.clone(),
         pre_buildpacks: args.pre_buildpack.clone(),
         post_buildpacks: args.post_buildpack.clone(),
@@ -58,7 +59,7 @@ pub fn from_args(context: &Context<'_>, args: &BuildArgs) -> Result<BuildRequest
         uid: args.uid,
         gid: args.gid,
         run_image: args.run_image.clone(),
-        run_image_mirrors: Vec::new(),
+        run_image_mirrors: config.run_images.clone(),
         default_process: args.default_process.clone(),
         created: created(args)?,
         previous_image: args
@@ -66,7 +67,10 @@ pub fn from_args(context: &Context<'_>, args: &BuildArgs) -> Result<BuildRequest
             .as_deref()
             .map(|name| self::destination(name, args.publish))
             .transpose()?,
-        compression: args.compression.parse()?,
+        compression: match &args.compression {
+            Some(text) => text.parse()?,
+            None => config.compression.unwrap_or_default(),
+        },
         platform: args.platform.as_deref().map_or_else(|| Ok(Platform::host()), str::parse)?,
         sbom_output_dir: args.sbom_output_dir.clone(),
         report_output_dir: args.report_output_dir.clone(),
@@ -77,7 +81,10 @@ pub fn from_args(context: &Context<'_>, args: &BuildArgs) -> Result<BuildRequest
             Restore::Overlay => RestoreMode::Overlay,
             Restore::Copy => RestoreMode::Copy,
         },
-        pull_policy: args.pull_policy.as_deref().map_or_else(|| Ok(Default::default()), str::parse)?,
+        pull_policy: match args.pull_policy.as_ref().or(config.pull_policy.as_ref()) {
+            Some(text) => text.parse()?,
+            None => Default::default(),
+        },
     })
 }
 
