@@ -54,8 +54,11 @@ impl Ui {
         let errors =
             Style { color: std::io::stderr().is_terminal() && !plain, timestamps: global.timestamps };
         let live = terminal && !dumb && !set("CI") && verbosity != Verbosity::Quiet;
-        let view =
-            if live { View::Live(live::Live::new(style)) } else { View::Plain(plain::Plain::new(style)) };
+        let view = if live {
+            View::Live(live::Live::new(style))
+        } else {
+            View::Plain(plain::Plain::new(style, verbosity == Verbosity::Verbose))
+        };
         Self { verbosity, style, errors, view: Mutex::new(view) }
     }
 

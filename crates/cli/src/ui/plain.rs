@@ -11,15 +11,15 @@ use super::style::{Style, bytes, duration};
 #[derive(Debug)]
 pub struct Plain {
     style: Style,
+    verbose: bool,
     to_stderr: bool,
     lines: Lines,
-    phase: Option<Phase>,
     totals: BTreeMap<String, Option<u64>>,
 }
 
 impl Plain {
-    pub fn new(style: Style) -> Self {
-        Self { style, to_stderr: false, lines: Lines::default(), phase: None, totals: BTreeMap::new() }
+    pub fn new(style: Style, verbose: bool) -> Self {
+        Self { style, verbose, to_stderr: false, lines: Lines::default(), totals: BTreeMap::new() }
     }
 
     /// Writes everything to standard error from now on.
@@ -60,7 +60,6 @@ impl Plain {
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::PhaseStarted { phase } => {
-                self.phase = Some(*phase);
                 self.out(&self.style.heading(&format!("===> {}", phase.name().to_uppercase())));
             }
             Event::PhaseEnded { .. } | Event::ModuleEnded { .. } => self.flush(),
@@ -77,7 +76,11 @@ impl Plain {
             }
             Event::TransferEnded { kind, id, reused } => {
                 let total = self.totals.remove(*id).flatten();
-                self.out(&transfer_line(*kind, id, total, *reused));
+                // What did not move is of interest to few, and what is unpacked was pulled before.
+                let matters = *kind == Transfer::Pack || (*kind != Transfer::Unpack && !reused);
+                if self.verbose || matters {
+                    self.out(&transfer_line(*kind, id, total, *reused));
+                }
             }
             _ => {}
         }
