@@ -39,8 +39,12 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let ui = ui::Ui::new(&cli.global);
-    match commands::run(cli, &ui) {
+    // For as long as the process lives: the thread that waits for signals writes to it too.
+    let ui: &'static ui::Ui = Box::leak(Box::new(ui::Ui::new(&cli.global)));
+    signals::report_to(ui);
+    let result = commands::run(cli, ui);
+    signals::ending();
+    match result {
         Ok(code) => code,
         Err(error) => {
             ui.finish();

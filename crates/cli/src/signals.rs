@@ -1,22 +1,40 @@
-//! Ctrl-C and SIGTERM: take the temporary files away, then end as the signal asks.
+//! Ctrl-C and SIGTERM: end the sandboxes, take mounts and temporary files away, then end as the signal asks.
 //!
-//! Sandboxes end by themselves when this process does, and mounts are in a namespace of their own that goes
-//! with the last process in it. What would stay is the process's temporary folder in the store.
+//! The other threads go on meanwhile, and fail sooner or later because what they work on goes away. What they then
+//! have to say is no news: whoever is about to report it calls [`ending`] first and is held.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::Signals;
+
+use crate::ui::Ui;
 
 type Cleanup = Box<dyn FnOnce() + Send>;
 type Forward = Box<dyn Fn(i32) + Send>;
 
 static CLEANUP: Mutex<Vec<Cleanup>> = Mutex::new(Vec::new());
 static FORWARD: Mutex<Option<Forward>> = Mutex::new(None);
+/// Set in the signal's handler itself, so that nobody learns of its effects before.
+static ENDING: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+static UI: OnceLock<&'static Ui> = OnceLock::new();
+
+/// Where the end by a signal is told.
+pub fn report_to(ui: &'static Ui) {
+    let _ = UI.set(ui);
+}
 
 /// Begins to listen. Call it after entering the namespaces: it starts a thread.
 pub fn install() -> std::io::Result<()> {
-    listen(&[SIGINT, SIGTERM, SIGHUP])
+    let ours = [SIGINT, SIGTERM, SIGHUP];
+    for signal in ours {
+        // A second one does not wait for the cleanup.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&ENDING))?;
+        signal_hook::flag::register(signal, Arc::clone(&ENDING))?;
+    }
+    listen(&ours)
 }
 
 /// Has `action` done before the program ends by a signal. The last one given runs first.
@@ -31,12 +49,24 @@ pub fn forward(action: impl Fn(i32) + Send + 'static) -> std::io::Result<()> {
     listen(&[SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH])
 }
 
+/// Does not return once a signal has come that ends the program: the thread that ends it must not be overtaken.
+pub fn ending() {
+    let forwards = || FORWARD.lock().unwrap_or_else(|e| e.into_inner()).is_some();
+    while ENDING.load(Ordering::SeqCst) && !forwards() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn listen(which: &[i32]) -> std::io::Result<()> {
     let mut signals = Signals::new(which)?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match &*FORWARD.lock().unwrap_or_else(|e| e.into_inner()) {
-                Some(forward) => forward(signal),
+                Some(forward) => {
+                    // It was not for us, so the next one does not end us either.
+                    ENDING.store(false, Ordering::SeqCst);
+                    forward(signal);
+                }
                 None => end_by(signal),
             }
         }
@@ -45,10 +75,20 @@ fn listen(which: &[i32]) -> std::io::Result<()> {
 }
 
 /// Cleans up and ends the process as the default action would, so that the caller sees the signal.
-fn end_by(signal: i32) {
+fn end_by(signal: i32) -> ! {
+    // First of all, so that nobody writes any more where the cleanup removes.
+    sandbox::end_all();
     let actions = std::mem::take(&mut *CLEANUP.lock().unwrap_or_else(|e| e.into_inner()));
     for action in actions.into_iter().rev() {
         action();
     }
-    let _ = signal_hook::low_level::emulate_default_handler(signal);
+    if let Some(ui) = UI.get() {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+        ui.interrupted(&format!("ended by {name}; what was there before is as it was"));
+    }
+    // The default action of a process with the id 1 is to go on.
+    if std::process::id() != 1 {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    std::process::exit(128 + signal)
 }

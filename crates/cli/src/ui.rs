@@ -107,6 +107,20 @@ impl Ui {
         });
     }
 
+    /// Says that a signal ends the program. Says nothing when another thread is stuck in the middle of printing, as
+    /// one is whose reader does not read.
+    pub fn interrupted(&self, text: &str) {
+        let Ok(mut view) = self.view.try_lock() else { return };
+        let line = format!("{} {text}", self.errors.paint(style::ERROR, "error:"));
+        match &mut *view {
+            View::Plain(plain) => plain.err(&line),
+            View::Live(live) => {
+                live.finish();
+                live.err(&line);
+            }
+        }
+    }
+
     fn err(&self, text: &str) {
         self.with_view(|view| match view {
             View::Plain(plain) => plain.err(text),

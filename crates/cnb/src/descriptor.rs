@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Deserializer};
 
+use crate::error::{self, UNSUPPORTED_API};
 use crate::group::{Kind, ModuleId, OrderGroup};
 use crate::target::{Distro, Target};
-use crate::{ApiVersion, ParseError, error};
+use crate::{ApiVersion, ParseError};
 
 /// A licence of a buildpack.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, serde::Serialize)]
@@ -115,7 +116,7 @@ impl ModuleDescriptor {
         let api = raw.api.into_inner();
         if !api.is_supported_buildpack() {
             let message = format!(
-                "buildpack API {api} is not supported, only {} to {}",
+                "buildpack API {api} {UNSUPPORTED_API}{} to {}",
                 ApiVersion::BUILDPACK_OLDEST,
                 ApiVersion::BUILDPACK_LATEST
             );

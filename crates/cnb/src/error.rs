@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 
+/// What is said of an API that we do not speak.
+pub(crate) const UNSUPPORTED_API: &str = "is not supported, only ";
+
 /// A file that is not what the specification says it is.
 ///
 /// Displays as `FILE:LINE:COLUMN: message`, as far as the place is known.
@@ -59,6 +62,11 @@ impl ParseError {
     /// An error about the bytes `span` of `text`.
     pub fn at(file: impl Into<String>, message: impl Into<String>, text: &str, span: Range<usize>) -> Self {
         Self { place: Some(Place::new(text, span)), ..Self::new(file, message) }
+    }
+
+    /// True when the file is right but for an API that we do not speak.
+    pub fn is_unsupported_api(&self) -> bool {
+        self.message.contains(UNSUPPORTED_API)
     }
 
     fn toml(file: &str, text: &str, error: &toml::de::Error) -> Self {

@@ -185,7 +185,7 @@ fn read_catalog(inputs: &DetectInputs<'_>, order: &Order) -> Result<Catalog, Det
             return Ok(catalog);
         }
         for module in missing {
-            let Some(root) = inputs.modules(module.kind).map(|dir| dir.root) else {
+            let Some(ModuleDir { root, guest }) = inputs.modules(module.kind) else {
                 absent.insert(module);
                 continue;
             };
@@ -193,7 +193,7 @@ fn read_catalog(inputs: &DetectInputs<'_>, order: &Order) -> Result<Catalog, Det
             let file = dir.join(format!("{}.toml", module.kind));
             match root.read_to_string(&file, DESCRIPTOR_LIMIT) {
                 Ok(text) => {
-                    let shown = root.path().join(&file).display().to_string();
+                    let shown = guest.join(&file).display().to_string();
                     let descriptor = ModuleDescriptor::parse_named(&module, &shown, &text)?;
                     catalog.insert(module, descriptor, |name| root.exists(dir.join("bin").join(name)));
                 }

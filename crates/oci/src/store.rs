@@ -131,11 +131,11 @@ impl Store {
 
     /// Removes the scratch folder: for a program that is about to end by a signal. Does not keep the store open.
     pub fn on_interrupt(&self) -> impl FnOnce() + Send + use<> {
-        let inner = Arc::downgrade(&self.0);
-        move || {
-            if let Some(inner) = inner.upgrade() {
-                inner.scratch.abandon();
-            }
+        let (inner, root) = (Arc::downgrade(&self.0), self.dir().join("tmp"));
+        move || match inner.upgrade() {
+            Some(inner) => inner.scratch.abandon(),
+            // The last clone is being dropped by another thread, which removes the folder: it is let do so.
+            None => scratch::wait_until_gone(&root),
         }
     }
 

@@ -150,6 +150,7 @@ impl Spec {
             control: Arc::new(control),
             status: None,
         };
+        crate::live::note(monitor, &child.control);
         // Only the helper may hold these now, or their end would never be seen.
         drop((streams.theirs, ready_theirs, control_theirs));
         child.wait_until_ready(ready)?;

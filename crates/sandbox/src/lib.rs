@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `enter` | the namespaces of this process, `/etc/subuid` ranges |
 //! | `mount` | overlay and bind mounts on the new mount API |
+//! | `live` | ending all sandboxes of this process |
 //! | `tree` | removing directories, whatever their modes |
 //! | `spec`, `wire` | what to run, and how it travels to the helper |
 //! | `child`, `status` | the running sandbox, seen from outside |
@@ -34,6 +35,7 @@ mod caps;
 mod child;
 mod enter;
 mod helper;
+mod live;
 mod mount;
 mod probe;
 
@@ -46,7 +48,8 @@ mod wire;
 pub use child::{Child, Output, Signaller, SpawnError};
 pub use enter::{Cause, EnterError, EnterOptions, Entered, Ids, enter};
 pub use helper::init_if_requested;
-pub use mount::{Mount, MountError, Overlay, bind, tmpfs};
+pub use live::end_all;
+pub use mount::{Mount, MountError, Overlay, bind, tmpfs, unmount_below};
 
 pub use probe::{Check, Probe, Problem, probe};
 pub use spec::{GuestMount, Network, Spec, Stdio};

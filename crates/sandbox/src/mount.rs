@@ -6,6 +6,7 @@ pub(crate) mod api;
 mod overlay;
 
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
@@ -66,6 +67,36 @@ impl Drop for Mount {
     }
 }
 
+/// Ends all mounts of this process below `dir`, those on top first: for a program that is about to end while other
+/// threads still hold their [`Mount`]s.
+///
+/// # Errors
+///
+/// When the list of mounts cannot be read. A mount that does not end is left to the end of the namespace.
+pub fn unmount_below(dir: &Path) -> io::Result<()> {
+    let dir = fs_err::canonicalize(dir)?;
+    let list = fs_err::read("/proc/self/mountinfo")?;
+    let targets: Vec<PathBuf> = list.split(|byte| *byte == b'\n').filter_map(mount_target).collect();
+    for target in targets.iter().rev().filter(|target| target.starts_with(&dir)) {
+        let _ = unmount(target, UnmountFlags::DETACH);
+    }
+    Ok(())
+}
+
+/// The mount point in a line of mountinfo: the fifth field, with `\040` and the like for what would split it.
+fn mount_target(line: &[u8]) -> Option<PathBuf> {
+    let field = line.split(|byte| *byte == b' ').nth(4)?;
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = (*first == b'\\').then(|| tail.get(..3)).flatten();
+        let value = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(value.unwrap_or(*first));
+        rest = if value.is_some() { &tail[3..] } else { tail };
+    }
+    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
 /// Binds a file or directory (with the mounts below it) on `target`, which has to exist and be of the same kind.
 ///
 /// # Errors
@@ -106,4 +137,17 @@ pub fn tmpfs(target: &Path, mode: u32) -> Result<Mount, MountError> {
         source,
     })?;
     Ok(Mount::new(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_with_their_escapes() {
+        let line = br"42 35 0:39 / /tmp/a\040b\134c rw,relatime - tmpfs none rw";
+        assert_eq!(mount_target(line), Some(PathBuf::from(r"/tmp/a b\c")));
+        assert_eq!(mount_target(br"1 2 0:3 / /x\9y rw"), Some(PathBuf::from(r"/x\9y")));
+        assert_eq!(mount_target(b"short line"), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! `pannier build`: source code to an image.
 
+mod explain;
 mod request;
 mod summary;
 
@@ -150,7 +151,8 @@ pub enum Restore {
 /// Builds.
 pub fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CommandError> {
     let request = request::from_args(context, args)?;
-    let outcome = platform::build::build(&request, context.ui).map_err(request::explain)?;
+    let outcome = platform::build::build(&request, context.ui)
+        .map_err(|error| explain::failure(error, context.ui.is_quiet()))?;
     context.ui.finish();
     summary::print(context.ui, args, &outcome);
     Ok(ExitCode::SUCCESS)

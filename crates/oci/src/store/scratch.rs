@@ -48,11 +48,27 @@ impl Scratch {
     /// Removes the folder while others may still write there: what they add meanwhile stays for the next sweep, and so
     /// does the lock file that tells of it.
     pub(super) fn abandon(&self) {
-        if let Some(own) = self.own.get()
-            && remove_tree(&own.dir).is_ok()
-        {
-            let _ = fs::remove_file(&own.lock);
+        let Some(own) = self.own.get() else { return };
+        // Whoever still writes fails as its folders go away, so a few rounds do.
+        for _ in 0..50 {
+            if remove_tree(&own.dir).is_ok() {
+                let _ = fs::remove_file(&own.lock);
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
+    }
+}
+
+/// Waits a while for this process's folders below `root` to be removed by whoever is doing it.
+pub(super) fn wait_until_gone(root: &Path) {
+    let prefix = format!("{}-", std::process::id());
+    let is_ours = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix);
+    for _ in 0..100 {
+        if !fs::read_dir(root).is_ok_and(|entries| entries.flatten().any(is_ours)) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
 

@@ -1,25 +1,37 @@
-//! From what was typed to what the platform is asked for, and from its errors to text, hints and exit codes.
+//! From what was typed to what the platform is asked for.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use lifecycle::build::BuildError as PhaseError;
-use lifecycle::detect::DetectError;
 use oci::{ImageName, Platform, Reference};
-use platform::build::{BuildError, BuildRequest, HostEnv, RestoreMode};
+use platform::build::{BuildRequest, HostEnv, RestoreMode};
 use platform::cache_spec::{CacheKind, CachePlace, CacheSpec};
-use platform::project::ProjectError;
 use platform::volume::Volume;
 
 use super::{BuildArgs, Network, Restore};
 use crate::context::Context;
 use crate::error::CommandError;
 
+/// What the program exits with when an argument cannot be used, as it does when clap finds one.
+const USAGE: u8 = 2;
+
 /// Checks the arguments.
 pub fn from_args(context: &Context<'_>, args: &BuildArgs) -> Result<BuildRequest, CommandError> {
     let entered = context.enter()?;
     let config = context.config()?;
     let client = args.registry.client(context)?;
+    let store = context.store()?;
+    request(context, args, config, entered, client, store).map_err(|error| error.code(USAGE))
+}
+
+fn request(
+    context: &Context<'_>,
+    args: &BuildArgs,
+    config: &platform::config::Config,
+    entered: sandbox::Entered,
+    client: oci::registry::Client,
+    store: oci::Store,
+) -> Result<BuildRequest, CommandError> {
     let destination = destination(&args.image, args.publish)?;
     let publish = matches!(destination, ImageName::Registry(_));
     let tags = args.tag.iter().map(|tag| self::destination(tag, publish));
@@ -36,7 +48,7 @@ pub fn from_args(context: &Context<'_>, args: &BuildArgs) -> Result<BuildRequest
         )));
     }
     Ok(BuildRequest {
-        store: context.store()?,
+        store,
         ids: entered.ids,
         client: Arc::new(client),
         destination,
@@ -152,49 +164,4 @@ fn cache(context: &Context<'_>, args: &BuildArgs) -> Result<CachePlace, CommandE
         CachePlace::Image(name) => name.parse::<Reference>().map(|_| place).map_err(CommandError::from),
         _ => Ok(place),
     })
-}
-
-/// What a person needs to know of a failed build.
-pub fn explain(error: BuildError) -> CommandError {
-    let hint = hint(&error);
-    let detail = detail(&error);
-    let mut command_error = CommandError::new(error);
-    command_error.hints.extend(hint);
-    command_error.detail = detail;
-    command_error
-}
-
-fn hint(error: &BuildError) -> Option<String> {
-    match error {
-        BuildError::Image { role, source, .. } if source.is_not_found() => {
-            Some(format!("check the name of the {role}; `pannier image list` shows what is in the store"))
-        }
-        BuildError::Image { source, .. }
-        | BuildError::Sink { source, .. }
-        | BuildError::Write { source, .. }
-        | BuildError::Store(source) => source.hint(),
-        BuildError::DefaultBuilder(_) => Some("name a builder with --builder".to_owned()),
-        BuildError::NoRunImage { .. } => Some("name one with --run-image".to_owned()),
-        BuildError::Platform { .. } => Some("ask for another platform with --platform".to_owned()),
-        BuildError::Build(PhaseError::Failed { .. }) => {
-            Some("what it printed is above; --verbose shows more of what went in".to_owned())
-        }
-        BuildError::Detect(DetectError::NoGroup { .. }) => {
-            Some("is --path the right folder? --buildpack names buildpacks to use".to_owned())
-        }
-        BuildError::Export(lifecycle::export::ExportError::NoSuchProcess { known, .. }) => {
-            Some(match known.as_slice() {
-                [] => "no buildpack gave a process".to_owned(),
-                known => format!("there are: {}", known.join(", ")),
-            })
-        }
-        _ => None,
-    }
-}
-
-fn detail(error: &BuildError) -> Option<String> {
-    match error {
-        BuildError::Project(ProjectError::Document(error)) => Some(error.render(false)),
-        _ => None,
-    }
 }
