@@ -11,6 +11,7 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{WaitOptions, getgid, getuid, waitpid};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
@@ -104,7 +105,7 @@ pub fn enter(options: &EnterOptions) -> Result<Entered, EnterError> {
     }
     let outer_uid = getuid().as_raw();
     if rustix::process::geteuid().is_root()
-        && has_sys_admin()
+        && has(CapabilitySet::SYS_ADMIN)
         && unshare(UnshareFlags::NEWNS).is_ok()
         && make_slave().is_ok()
     {
@@ -130,6 +131,7 @@ pub(crate) fn current_ids() -> Ids {
 
 fn enter_user_namespace(options: &EnterOptions, outer_uid: u32) -> Result<Entered, EnterError> {
     let outer_gid = getgid().as_raw();
+    let may_map_root = has(CapabilitySet::SETFCAP);
     let plan =
         if options.single_id { Err(None) } else { RangePlan::find(outer_uid, outer_gid).map_err(Some) };
     // The mapper has to be started first: it must stay outside of the namespace it maps.
@@ -149,8 +151,11 @@ fn enter_user_namespace(options: &EnterOptions, outer_uid: u32) -> Result<Entere
         }
     }
     if ids == Ids::Single {
-        write_single_map(outer_uid, outer_gid)
-            .map_err(|source| EnterError::Refused { cause: Cause::find(&source), source })?;
+        write_single_map(outer_uid, outer_gid).map_err(|source| {
+            // Root's id is mapped by who has this capability only; others' ids need none.
+            let cause = if outer_uid == 0 && !may_map_root { Cause::RootId } else { Cause::find(&source) };
+            EnterError::Refused { cause, source }
+        })?;
     }
     // Where AppArmor restricts user namespaces, creating one works and the first mount is refused.
     make_slave().map_err(|source| EnterError::Refused { cause: Cause::find(&source), source })?;
@@ -170,8 +175,12 @@ pub(crate) fn map_self(uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
     write_proc("/proc/self/gid_map", &format!("{} {} 1", gid.0, gid.1))
 }
 
+/// The kernel's own error, without the path: what it means is found by its number.
 fn write_proc(path: &str, text: &str) -> io::Result<()> {
-    fs_err::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // A map is taken in one write or not at all.
+    rustix::io::write(file, text.as_bytes())?;
+    Ok(())
 }
 
 fn make_slave() -> io::Result<()> {
@@ -180,8 +189,8 @@ fn make_slave() -> io::Result<()> {
     Ok(())
 }
 
-fn has_sys_admin() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+fn has(capability: CapabilitySet) -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
 fn thread_count() -> usize {

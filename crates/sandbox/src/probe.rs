@@ -167,11 +167,12 @@ fn user_ids(entered: &Entered) -> Result<String, Problem> {
                 "only your own, so that all files of an image belong to one user: {}",
                 why.as_deref().unwrap_or("the namespace around us has no more")
             ),
-            fix: Some(
+            // Where somebody else made the namespace, it is theirs to change.
+            fix: why.as_ref().map(|_| {
                 "as root: install newuidmap (package `uidmap`), and usermod --add-subuids 100000-165535 \
                  --add-subgids 100000-165535 USER"
-                    .to_owned(),
-            ),
+                    .to_owned()
+            }),
         }),
     }
 }

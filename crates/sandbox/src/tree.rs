@@ -1,9 +1,12 @@
 //! Directory trees that belong to sandboxes: removing them, and the skeleton of mount points.
 
+use std::ffi::CStr;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, chmodat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, chmodat, openat, renameat_with, statat, unlinkat};
+use rustix::io::Errno;
 
 /// Removes a directory and all below it, whatever the modes on the way (an overlay's `work/` has mode 000).
 /// Nothing is followed out of it, and mounts below it make it fail rather than empty them. A missing one is fine.
@@ -12,28 +15,98 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, chmodat, openat, statat, 
 ///
 /// The first the kernel gives, with the path it concerns.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match remove_at(CWD, path.as_os_str()) {
+    match remove_top(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(io::Error::new(error.kind(), format!("cannot remove {}: {error}", path.display()))),
         Ok(()) => Ok(()),
     }
 }
 
-fn remove_at<P: rustix::path::Arg + Copy>(dir: impl std::os::fd::AsFd, name: P) -> io::Result<()> {
-    let dir = dir.as_fd();
+fn remove_top(path: &Path) -> io::Result<()> {
+    let Some(opened) = open_to_empty(CWD, path.as_os_str())? else {
+        return Ok(());
+    };
+    Removal { top: opened.as_fd(), hoisted: 0 }.empty(opened.as_fd(), 0)?;
+    Ok(unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
+}
+
+/// How deep a tree is walked with a descriptor for each level; what lies deeper is moved up first. A program can nest
+/// folders deeper than this process may have files open.
+const DEPTH: usize = 64;
+
+/// A removal under way.
+struct Removal<'a> {
+    /// Where what lies too deep is moved to.
+    top: BorrowedFd<'a>,
+    hoisted: u64,
+}
+
+impl Removal<'_> {
+    /// Removes all entries of a directory.
+    fn empty(&mut self, dir: BorrowedFd<'_>, depth: usize) -> io::Result<()> {
+        loop {
+            // Names are collected first: removing entries while reading a directory may skip some.
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::read_from(dir)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                if name != c"." && name != c".." {
+                    names.push(name.to_owned());
+                }
+            }
+            if names.is_empty() {
+                return Ok(());
+            }
+            for name in &names {
+                match self.remove(dir, name, depth) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    done => done?,
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, dir: BorrowedFd<'_>, name: &CStr, depth: usize) -> io::Result<()> {
+        let Some(opened) = open_to_empty(dir, name)? else {
+            return Ok(());
+        };
+        if depth == DEPTH {
+            drop(opened);
+            return self.hoist(dir, name);
+        }
+        self.empty(opened.as_fd(), depth + 1)?;
+        Ok(unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Moves a directory to the top, whose own loop finds it there.
+    fn hoist(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+        loop {
+            self.hoisted += 1;
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            match renameat_with(dir, name, self.top, format!("hoisted-{}", self.hoisted), flags) {
+                Err(Errno::EXIST) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+}
+
+/// Removes the entry if it can be done at once; else it is a directory, opened, with a mode that lets it be emptied.
+fn open_to_empty<P: rustix::path::Arg + Copy>(dir: BorrowedFd<'_>, name: P) -> io::Result<Option<OwnedFd>> {
     let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Ok(unlinkat(dir, name, AtFlags::empty())?);
+        unlinkat(dir, name, AtFlags::empty())?;
+        return Ok(None);
     }
-    // Most directories that are left behind are empty.
+    // Most directories that are left behind are empty. This also refuses to go on where something is mounted.
     match unlinkat(dir, name, AtFlags::REMOVEDIR) {
-        Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST | rustix::io::Errno::ACCESS) => {}
-        done => return Ok(done?),
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS) => {}
+        done => return Ok(done.map(|()| None)?),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = match openat(dir, name, flags, Mode::empty()) {
-        // Not our own mode, then: nobody but us works below a directory that is being removed.
-        Err(rustix::io::Errno::ACCESS) => {
+        // Its mode, then: nobody but us works below a directory that is being removed.
+        Err(Errno::ACCESS) => {
             chmodat(dir, name, Mode::RWXU, AtFlags::empty())?;
             openat(dir, name, flags, Mode::empty())?
         }
@@ -43,27 +116,7 @@ fn remove_at<P: rustix::path::Arg + Copy>(dir: impl std::os::fd::AsFd, name: P) 
         // Root's capabilities make this needless; an ordinary user outside of a namespace needs it.
         let _ = rustix::fs::fchmod(&opened, Mode::RWXU);
     }
-    loop {
-        // Names are collected first: removing entries while reading a directory may skip some.
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&opened)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name != c"." && name != c".." {
-                names.push(name.to_owned());
-            }
-        }
-        if names.is_empty() {
-            break;
-        }
-        for name in &names {
-            match remove_at(&opened, name.as_c_str()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                done => done?,
-            }
-        }
-    }
-    Ok(unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    Ok(Some(opened))
 }
 
 /// Makes the empty mount points a sandbox uses below `dir`, which may exist: `dev`, `proc`, `sys`, `tmp`,
@@ -103,6 +156,22 @@ mod tests {
         assert!(!tree.exists());
         assert!(Path::new("/etc").exists(), "links are removed, not followed");
         remove_tree(&tree).expect("missing is fine");
+    }
+
+    #[test]
+    fn removes_what_is_nested_deeper_than_files_can_be_open() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let tree = dir.path().join("tree");
+        fs_err::create_dir(&tree).expect("made");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut deep = openat(CWD, &tree, flags, Mode::empty()).expect("opened");
+        for _ in 0..5000 {
+            rustix::fs::mkdirat(&deep, "d", Mode::RWXU).expect("made");
+            deep = openat(&deep, "d", flags, Mode::empty()).expect("opened");
+        }
+        drop(deep);
+        remove_tree(&tree).expect("removed");
+        assert!(!tree.exists());
     }
 
     #[test]

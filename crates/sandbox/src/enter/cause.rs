@@ -17,6 +17,8 @@ pub enum Cause {
     Seccomp,
     /// We run in a chroot, where the kernel forbids it.
     Chroot,
+    /// We are root without `CAP_SETFCAP`, which is needed to map root's id.
+    RootId,
     /// The kernel was built without user namespaces.
     Kernel,
     /// None of the switches we know.
@@ -70,6 +72,7 @@ impl Cause {
                  Unconfined), or as root with CAP_SYS_ADMIN",
             ),
             Self::Chroot => Some("run outside of the chroot, or as root with CAP_SYS_ADMIN"),
+            Self::RootId => Some("run as a user other than root, or add the capability SETFCAP or SYS_ADMIN"),
             Self::Kernel => Some("use a kernel with CONFIG_USER_NS=y, or run as root"),
             Self::Unknown => None,
         }
@@ -86,6 +89,7 @@ impl fmt::Display for Cause {
             }
             Self::Seccomp => "the seccomp filter of the container around us forbids it",
             Self::Chroot => "the kernel does not permit it here, as in a chroot or under a security module",
+            Self::RootId => "root may not map its own id here, as it lacks CAP_SETFCAP",
             Self::Kernel => "this kernel has no user namespaces",
             Self::Unknown => "the kernel refused it",
         })

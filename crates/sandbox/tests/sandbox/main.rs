@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--inside", what, rest @ ..] => inside::run(what, rest),
+        ["--deleted", root] => running::deleted(root.as_ref()),
         ["--victim", folder] => ending::victim(folder.as_ref()),
         ["--suite", ids, filters @ ..] => suite(*ids == "single", filters),
         _ => everybody(&arguments),

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use pannier_sandbox::{ExitStatus, GuestMount, Network, Output, Stdio};
+use pannier_sandbox::{EnterOptions, ExitStatus, GuestMount, Network, Output, Overlay, Spec, Stdio};
 
 use crate::Case;
 use crate::place::{Place, finish, run};
@@ -23,6 +25,7 @@ pub const CASES: &[Case] = &[
     ("the_surroundings_are_a_containers", the_surroundings_are_a_containers),
     ("network_none_is_loopback_alone", network_none_is_loopback_alone),
     ("network_host_is_the_hosts", network_host_is_the_hosts),
+    ("a_program_that_was_replaced_still_works", a_program_that_was_replaced_still_works),
     ("many_threads_start_many", many_threads_start_many),
     ("starts_are_timed", starts_are_timed),
 ];
@@ -197,6 +200,34 @@ fn network_host_is_the_hosts(place: &Place) {
     run(root.sh("echo written >> /etc/hosts")).ok();
     assert_eq!(fs_err::read_to_string("/etc/hosts").unwrap_or_default(), host[1]);
     assert!(!root.upper().join("etc/hosts").exists());
+}
+
+fn a_program_that_was_replaced_still_works(place: &Place) {
+    let folder = place.scratch();
+    let copy = folder.path().join("own");
+    fs_err::copy("/proc/self/exe", &copy).expect("copied");
+    let output = std::process::Command::new(&copy).arg("--deleted").arg(place.lower()).output().expect("run");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "from a deleted program\n", "{output:?}");
+}
+
+/// Deletes its own file, as an upgrade does, and starts a sandbox.
+pub fn deleted(lower: &Path) -> ExitCode {
+    fs_err::remove_file(std::env::current_exe().expect("own file")).expect("removed");
+    pannier_sandbox::enter(&EnterOptions::default()).expect("namespaces");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let skeleton = folder.path().join("skeleton");
+    let root = folder.path().join("root");
+    pannier_sandbox::make_skeleton(&skeleton).expect("made");
+    fs_err::create_dir(&root).expect("made");
+    let lowers = vec![lower.to_owned(), skeleton];
+    let overlay = Overlay { lowers, ..Overlay::default() };
+    let _mount = overlay.mount(&root).expect("an overlay");
+    let mut spec = Spec::new(&root, "/bin/echo");
+    spec.arg("from a deleted program");
+    spec.stdout = Stdio::Inherit;
+    let mut child = spec.spawn().expect("a sandbox");
+    assert!(child.wait().expect("waited").success());
+    ExitCode::SUCCESS
 }
 
 fn many_threads_start_many(place: &Place) {
