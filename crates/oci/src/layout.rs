@@ -318,7 +318,7 @@ pub(crate) fn copy_verified(
 ) -> Result<()> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 256 << 10];
-    let mut reader = reader.take(blob.size + 1);
+    let mut reader = reader.take(blob.size.saturating_add(1));
     let mut found = 0;
     loop {
         let count = match reader.read(&mut buffer) {

@@ -24,16 +24,15 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<ExitCode, CommandE
     // Unpacked layers belong to ids of the namespace.
     let _entered = context.enter()?;
     let pruned = context.store()?.prune(|_cache| !args.caches)?;
-    let caches = match args.caches {
-        true => format!(", {} caches", pruned.caches),
-        false => String::new(),
-    };
+    let mut parts = vec![count(pruned.blobs, "blob"), count(pruned.rootfs, "unpacked layer")];
+    if args.caches {
+        parts.push(count(pruned.caches, "cache"));
+    }
     context.ui.finish();
-    context.ui.result(&format!(
-        "freed {} ({} blobs, {} unpacked layers{caches})",
-        bytes(pruned.bytes),
-        pruned.blobs,
-        pruned.rootfs
-    ));
+    context.ui.result(&format!("freed {} ({})", bytes(pruned.bytes), parts.join(", ")));
     Ok(ExitCode::SUCCESS)
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -80,26 +80,36 @@ impl Store {
         let mut jobs: BTreeMap<Digest, Job<'_>> = BTreeMap::new();
         let mut order = Vec::new();
         for layer in layers {
+            let (blob, digest) = (&layer.descriptor, layer.descriptor.digest);
+            if let Some(job) = jobs.get(&digest) {
+                same_content(job.layer, layer)?;
+                continue;
+            }
             let unpack = match unpacker {
                 Some(unpacker) => !self.has_rootfs(&unpacker.kind, layer.diff_id)?,
                 None => false,
             };
-            let download = (blobs || unpack) && !self.has(&layer.descriptor);
-            let reused = blobs && !download;
-            if jobs
-                .insert(layer.descriptor.digest, Job { layer, download, unpack, flow: Flow::default() })
-                .is_none()
-            {
-                order.push(layer.descriptor.digest);
-                if reused {
-                    let id = layer.descriptor.digest.to_string();
-                    events.event(Event::TransferEnded { kind: Transfer::Pull, id: &id, reused });
-                }
+            let download = (blobs || unpack) && !self.has(blob);
+            if blobs && !download {
+                let id = digest.to_string();
+                events.event(Event::TransferEnded { kind: Transfer::Pull, id: &id, reused: true });
             }
+            jobs.insert(digest, Job { layer, download, unpack, flow: Flow::default() });
+            order.push(digest);
         }
         let jobs = order.iter().filter_map(|digest| jobs.remove(digest)).collect();
         Run { store: self, jobs, unpacker, events, stop: AtomicBool::new(false), error: Mutex::default() }
             .run()
+    }
+}
+
+/// An image may have one layer twice, but a blob uncompresses to one thing only.
+fn same_content(one: &Layer, other: &Layer) -> Result<()> {
+    match one.diff_id == other.diff_id {
+        true => Ok(()),
+        false => {
+            Err(Error::DiffId { digest: one.descriptor.digest, expected: one.diff_id, found: other.diff_id })
+        }
     }
 }
 

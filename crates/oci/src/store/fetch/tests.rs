@@ -62,6 +62,26 @@ fn one_layer_twice_is_fetched_once() {
 }
 
 #[test]
+fn one_blob_cannot_be_two_layers() {
+    let (_temp, store) = store();
+    let memory = Arc::new(Memory::default());
+    let mut new = image_of(&memory, &[tar("a", b"1"), tar("a", b"1")], Format::Oci).derive();
+    new.layers[1].diff_id = Digest::of(b"something else");
+    let error = store.fetch_unpacked(&new.finish().unwrap(), &unpacker("test"), &Silent).unwrap_err();
+    assert!(matches!(error, Error::DiffId { .. }), "{error}");
+}
+
+#[test]
+fn a_size_that_no_blob_has_is_refused() {
+    let (_temp, store) = store();
+    let memory = Arc::new(Memory::default());
+    let mut new = image_of(&memory, &[tar("a", b"1")], Format::Oci).derive();
+    new.layers[0].descriptor.size = u64::MAX;
+    let error = store.fetch(&new.finish().unwrap(), &Silent).unwrap_err();
+    assert!(matches!(error, Error::BlobSize { expected: u64::MAX, .. }), "{error}");
+}
+
+#[test]
 fn a_wrong_blob_leaves_nothing_of_it() {
     for wrong in [&b"truncated"[..], &tar("file", b"other content of another digest")] {
         let (_temp, store) = store();
