@@ -39,9 +39,14 @@ impl Layout {
         let dir = dir.into();
         let place = dir.display().to_string();
         let file = fs::read(dir.join("oci-layout")).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
+            io::ErrorKind::NotFound if dir.exists() => {
                 Error::invalid(format!("OCI layout {place}"), "it has no file `oci-layout`")
             }
+            // Not there at all, as before the first build to it: see `Error::is_not_found`.
+            io::ErrorKind::NotFound => Error::Io(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no OCI layout in {place}: no such folder"),
+            )),
             _ => Error::Io(error),
         })?;
         check_layout_file(&file, &place)?;

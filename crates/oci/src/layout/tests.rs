@@ -86,7 +86,9 @@ fn a_corrupt_blob_leaves_nothing() {
 #[test]
 fn refuses_folders_that_hold_something_else() {
     let temp = tempfile::tempdir().unwrap();
+    assert!(Layout::open(temp.path().join("absent")).unwrap_err().is_not_found());
     fs::write(temp.path().join("precious"), "").unwrap();
+    assert!(!Layout::open(temp.path()).unwrap_err().is_not_found());
     assert!(Layout::create(temp.path()).unwrap_err().to_string().contains("holds something else"));
     fs::write(temp.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
     assert!(Layout::open(temp.path()).unwrap_err().to_string().contains("version `2.0.0`, expected 1.0.0"));
