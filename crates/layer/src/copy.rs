@@ -375,7 +375,7 @@ mod tests {
         drop(UnixListener::bind(at("socket")).unwrap());
         rustix::fs::mkfifoat(CWD, at("pipe"), Mode::from_raw_mode(0o620)).unwrap();
         fs_err::set_permissions(at("run"), PermissionsExt::from_mode(0o4751)).unwrap();
-        fs_err::set_permissions(at("src/deep"), PermissionsExt::from_mode(0o500)).unwrap();
+        fs_err::set_permissions(at("src/deep"), PermissionsExt::from_mode(0o711)).unwrap();
         let sparse = File::from(fs_err::File::create(at("sparse")).unwrap());
         sparse.set_len(20 << 20).unwrap();
         sparse.write_all_at(b"middle", 10 << 20).unwrap();

@@ -13,6 +13,7 @@ mod slices;
 mod special;
 mod upper;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +27,7 @@ pub use special::LAUNCHER;
 pub use upper::Upper;
 
 use crate::error::{At, PathError};
+use crate::glob;
 use crate::meta::{Kind, Meta};
 use crate::walk::Walk;
 use crate::{Compression, Digest};
@@ -168,6 +170,11 @@ impl<'a> Tree<'a> {
     pub fn new(dir: &'a Path, name: &'a Path) -> Self {
         Self { dir, name, parents: None }
     }
+
+    /// The name without what means nothing: a slash at its end, `.`, `..`.
+    fn clean_name(&self) -> Vec<u8> {
+        glob::clean(self.name.as_os_str().as_bytes())
+    }
 }
 
 /// How a layer is made.
@@ -308,9 +315,8 @@ impl Tar<'_, '_> {
     pub fn tree(&mut self, tree: &Tree<'_>, ids: Ids) -> Result<(), PackError> {
         self.parents(tree, ids.parents)?;
         let (mut walk, meta) = Walk::new(tree.dir)?;
-        let (uid, gid) = ids.tree.of(meta.uid, meta.gid);
-        self.dir(tree.name, meta.mode, uid, gid)?;
-        let mut name = tree.name.as_os_str().as_bytes().to_vec();
+        let mut name = tree.clean_name();
+        self.special(&name, &meta, b"", ids.tree)?;
         let prefix = name.len();
         while let Some(kind) = walk.next()? {
             name.truncate(prefix);
@@ -333,7 +339,8 @@ impl Tar<'_, '_> {
         if !tree.name.is_absolute() {
             return Err(PackError::NotAbsolute { path: tree.name.to_owned() });
         }
-        let mut names: Vec<_> = tree.name.ancestors().skip(1).collect();
+        let name = tree.clean_name();
+        let mut names: Vec<_> = Path::new(OsStr::from_bytes(&name)).ancestors().skip(1).collect();
         // The last one is `/`, which the reference leaves out.
         names.pop();
         let parents = match &tree.parents {
@@ -357,7 +364,7 @@ impl Tar<'_, '_> {
         path: impl Fn() -> PathBuf,
     ) -> Result<(), PackError> {
         let (uid, gid) = owner.of(meta.uid, meta.gid);
-        let name = Path::new(std::ffi::OsStr::from_bytes(name));
+        let name = Path::new(OsStr::from_bytes(name));
         self.entry(Header { mode: meta.mode, uid, gid, size: meta.size, ..header(name, Flag::File) })?;
         self.content(file, meta.size, path)
     }
@@ -375,12 +382,12 @@ impl Tar<'_, '_> {
         };
         let (uid, gid) = owner.of(meta.uid, meta.gid);
         let device = (rustix::fs::major(device), rustix::fs::minor(device));
-        let name = Path::new(std::ffi::OsStr::from_bytes(name));
+        let name = Path::new(OsStr::from_bytes(name));
         self.entry(Header { mode: meta.mode, uid, gid, link, device, ..header(name, flag) })
     }
 
     fn entry(&mut self, entry: Header<'_>) -> Result<(), PackError> {
-        let path = || PathBuf::from(std::ffi::OsStr::from_bytes(entry.name));
+        let path = || PathBuf::from(OsStr::from_bytes(entry.name));
         if entry.name.first() != Some(&b'/') {
             return Err(PackError::NotAbsolute { path: path() });
         }

@@ -46,7 +46,8 @@ impl Stack {
         }
         let mount = "mount -t overlay overlay \
             -o userxattr,lowerdir=lower,upperdir=upper,workdir=work merged || exit 77";
-        let after = "cp -a merged expected";
+        // The kernel leaves a folder that only root can remove.
+        let after = "cp -a merged expected; chmod 700 work/work";
         command.args(["--mount", "sh", "-ec"]);
         command.arg(format!("{mount}\n(cd merged/bp/layer\n{script}\n)\n{after}\n"));
         let output = command.current_dir(self.temp.path()).output().unwrap();

@@ -116,7 +116,10 @@ fn a_packed_tree_comes_back() {
         let again = Tree { parents: from.parents.clone(), ..Tree::new(&tree, name) };
         let again = pack::hash(&|_| (), |tar| tar.tree(&again, Ids::tree(7, 8))).unwrap();
         assert_eq!(again.diff_id, packed.diff_id);
+        // Else only root could remove it.
+        fs_err::set_permissions(at("deep"), PermissionsExt::from_mode(0o755)).unwrap();
     }
+    fs_err::set_permissions(tree.join("deep"), PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 #[test]

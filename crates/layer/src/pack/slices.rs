@@ -106,7 +106,7 @@ fn add_path(
     tree: &Tree<'_>,
     ids: Ids,
 ) -> Result<(), PackError> {
-    let mut name = tree.name.as_os_str().as_bytes().to_vec();
+    let mut name = tree.clean_name();
     if path.is_empty() {
         let meta = Meta::from(rustix::fs::fstat(root).at("stat", tree.dir)?);
         return tar.special(&name, &meta, b"", ids.tree);
