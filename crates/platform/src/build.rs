@@ -4,6 +4,7 @@
 //! a build early leaves the store and the previous image as they were: names are given last.
 
 mod bench;
+mod cache_image;
 mod error;
 mod export;
 mod guest;

@@ -91,9 +91,13 @@ pub(crate) fn next(stream: &mut Stream) -> Result<Option<Entry>, TarError> {
     }
 }
 
-/// Passes over what follows the content up to the next block.
+/// Passes over what follows the content up to the next block. Some programs (umoci) leave the padding of the last
+/// entry out, and the end of the archive too; whether something is missing is for the diffID to say.
 pub(crate) fn skip_padding(stream: &mut Stream, stored: u64) -> Result<(), StreamError> {
-    stream.pass(stored.wrapping_neg() % BLOCK, |_| Ok(()))
+    match stream.pass(stored.wrapping_neg() % BLOCK, |_| Ok(())) {
+        Err(StreamError::Truncated) => Ok(()),
+        result => result,
+    }
 }
 
 /// A header block whose checksum is right; `None` at the end of the archive or of the stream.

@@ -22,6 +22,9 @@ pub enum BuildError {
     /// A name is not one of an image.
     #[error(transparent)]
     Name(#[from] oci::InvalidName),
+    /// A name is not one of an image in a registry.
+    #[error(transparent)]
+    Reference(#[from] oci::InvalidReference),
     /// An image is for another platform.
     #[error("the {role} {name} is for {found}, and the build is for {wanted}")]
     Platform {

@@ -24,13 +24,6 @@ pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Resul
     let launcher = run.bench.path("launcher");
     fs::write(&launcher, embedded::launcher())?;
     let run_image = &run.run_image;
-    let ids = LayerIds {
-        tree: Owner::Ids { uid: run.uid, gid: run.gid },
-        parents: match request.ids {
-            Ids::Single => Owner::Ids { uid: run.uid, gid: run.gid },
-            Ids::Host | Ids::Ranges => Owner::AsOnDisk,
-        },
-    };
     let metadata = built.metadata(&detected.group.group, &detected.group.group_extensions);
     let project = project_metadata(&run.resolved);
     let inputs = ExportInputs {
@@ -39,7 +32,7 @@ pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Resul
         metadata: &metadata,
         layers: &run.layers,
         app: &run.app,
-        ids,
+        ids: layer_ids(run),
         run_image: &run_image.image,
         run_image_for_rebase: RunImageForRebase {
             top_layer: String::new(),
@@ -80,6 +73,12 @@ pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Resul
         push.finish(&exported.image, &tags).map_err(failed)?;
         Ok(exported)
     })
+}
+
+/// Who owns what in new layers: where one id is all there is, the disk cannot say.
+pub(super) fn layer_ids(run: &Run<'_>) -> LayerIds {
+    let user = Owner::Ids { uid: run.uid, gid: run.gid };
+    LayerIds { tree: user, parents: if run.request.ids == Ids::Single { user } else { Owner::AsOnDisk } }
 }
 
 /// The label `io.buildpacks.project.metadata`: what the descriptor says of where the app comes from.

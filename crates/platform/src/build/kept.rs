@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use cnb::label::CacheMetadata;
 use cnb::launch::escape_id;
 use events::Events;
+use lifecycle::Place;
 use lifecycle::build::{BuiltLayer, BuiltModule};
 use lifecycle::cache::{Cache, CacheError, Change, Commit, CommitBuildpack, CommitLayer, Contents, Snapshot};
-use lifecycle::export::{Exported, KnownLayer};
+use lifecycle::export::{ExportError, Exported, KnownLayer};
 use lifecycle::restore::{RestorePlan, RestoredSbom};
-use oci::Digest;
+use oci::{Digest, Layer};
 
 use super::BuildError;
 use super::bench::Bench;
+use super::cache_image::{self, CacheImage};
 use super::request::{BuildRequest, RestoreMode};
 use crate::cache_spec::CachePlace;
 
@@ -29,8 +31,11 @@ pub(super) struct Kept {
     cache: Cache,
     /// What a layer's tar depends on besides its content.
     made_as: String,
+    image: Option<CacheImage>,
     way: Way,
     changes: BTreeMap<Id, Change>,
+    /// Layers that were packed for the cache image alone.
+    packed: BTreeMap<Id, KnownLayer>,
 }
 
 /// How layers came back.
@@ -59,9 +64,16 @@ impl Kept {
         if request.clear_cache {
             cache.clear()?;
         }
+        let image = match &request.cache {
+            CachePlace::Image(name) => Some(CacheImage::open(request, name.parse()?, events)?),
+            CachePlace::Store { .. } | CachePlace::Folder(_) => None,
+        };
+        if let Some(image) = image.as_ref().filter(|_| !request.clear_cache) {
+            image.import(&mut cache, &made_as, request, events)?;
+        }
         let layers = cache.scratch().join("layers");
         let way = Way::Copy { layers, restored: BTreeMap::new() };
-        Ok(Self { cache, made_as, way, changes: BTreeMap::new() })
+        Ok(Self { cache, made_as, image, way, changes: BTreeMap::new(), packed: BTreeMap::new() })
     }
 
     pub fn metadata(&self) -> CacheMetadata {
@@ -157,6 +169,59 @@ impl Kept {
         (*change == Change::Unchanged).then(|| self.cache.known(id, name, &self.made_as))?
     }
 
+    /// Packs the layers that only the cache image needs. They must still be where the build left them.
+    pub fn pack(
+        &mut self,
+        request: &BuildRequest,
+        modules: &[BuiltModule],
+        place: &Place,
+        ids: layer::pack::Ids,
+    ) -> Result<(), BuildError> {
+        let Some(image) = &self.image else { return Ok(()) };
+        let cached = |layer: &BuiltLayer| layer.toml.types.cache && !layer.toml.types.launch;
+        for (module, layer) in layers(modules).filter(|(_, layer)| cached(layer)) {
+            let id = (module.element.id.clone(), layer.name.clone());
+            let known = self.unchanged(&id.0, &id.1);
+            let there = |known: &KnownLayer| {
+                image.layer(known.diff_id).is_some()
+                    || known.blob.as_ref().is_some_and(|blob| request.store.has(blob))
+            };
+            let known = match known.filter(there) {
+                Some(known) => known,
+                None => pack(request, &place.join(escape_id(&id.0)).join(&id.1), ids)?,
+            };
+            self.packed.insert(id, known);
+        }
+        Ok(())
+    }
+
+    /// Makes the cache image what the cache is, after [`Kept::keep`].
+    pub fn push(
+        &self,
+        request: &BuildRequest,
+        exported: &Exported,
+        sbom: Option<&Place>,
+        ids: layer::pack::Ids,
+        events: &dyn Events,
+    ) -> Result<(), BuildError> {
+        let Some(image) = &self.image else { return Ok(()) };
+        let mut layers: BTreeMap<Digest, Layer> =
+            exported.layers.iter().map(|it| (it.layer.diff_id, it.layer.clone())).collect();
+        let sbom = sbom.map(|place| pack(request, place, ids)).transpose()?;
+        for known in self.packed.values().chain(&sbom) {
+            let here = known.blob.clone().filter(|blob| request.store.has(blob)).map(|descriptor| Layer {
+                descriptor,
+                diff_id: known.diff_id,
+                blobs: request.store.blobs(),
+            });
+            if let Some(layer) = here.or_else(|| image.layer(known.diff_id).cloned()) {
+                layers.insert(known.diff_id, layer);
+            }
+        }
+        let metadata = cache_image::metadata(&self.cache, sbom.map(|known| known.diff_id));
+        image.push(request, &metadata, &layers, events)
+    }
+
     /// Keeps the layers that buildpacks want kept. No overlay may be mounted on them any more.
     pub fn keep(
         &mut self,
@@ -172,8 +237,8 @@ impl Kept {
                 (it.id.as_str(), KnownLayer { diff_id: it.layer.diff_id, blob })
             })
             .collect();
-        let Self { cache, made_as, way, changes } = self;
-        let kept = Left { made_as, way, changes, known };
+        let Self { cache, made_as, way, changes, packed, .. } = self;
+        let kept = Left { made_as, way, changes, packed, known };
         let buildpacks = modules.iter().map(|module| {
             let layers = module.layers.iter().filter(|layer| layer.toml.types.cache && layer.has_contents);
             CommitBuildpack {
@@ -193,6 +258,7 @@ struct Left<'a> {
     made_as: &'a str,
     way: &'a Way,
     changes: &'a BTreeMap<Id, Change>,
+    packed: &'a BTreeMap<Id, KnownLayer>,
     /// Layers of the image by id.
     known: BTreeMap<&'a str, KnownLayer>,
 }
@@ -208,11 +274,12 @@ impl<'a> Left<'a> {
             (Way::Overlay { upper, .. }, Change::New) => Contents::Whole(upper.join(path)),
             (Way::Copy { layers, .. }, _) => Contents::Whole(layers.join(path)),
         };
+        let known = self.known.get(format!("{}:{}", id.0, id.1).as_str()).or_else(|| self.packed.get(&id));
         Some(CommitLayer {
             name: &layer.name,
             types: layer.toml.types,
             metadata: layer.toml.metadata.as_ref(),
-            known: self.known.get(format!("{}:{}", id.0, id.1).as_str()).cloned(),
+            known: known.cloned(),
             made_as: self.made_as,
             contents,
         })
@@ -230,6 +297,18 @@ fn layers(modules: &[BuiltModule]) -> impl Iterator<Item = (&BuiltModule, &Built
     modules.iter().flat_map(|module| {
         module.layers.iter().filter(|layer| layer.has_contents).map(move |layer| (module, layer))
     })
+}
+
+/// Makes a layer of a tree, in the store.
+fn pack(request: &BuildRequest, place: &Place, ids: layer::pack::Ids) -> Result<KnownLayer, BuildError> {
+    let compression = request.compression;
+    let mut blob = request.store.unhashed_blob_writer()?;
+    let options = layer::pack::Options { compression, ..Default::default() };
+    let tree = layer::pack::Tree::new(&place.host, &place.guest);
+    let packed = layer::pack::pack_tree(&options, &mut blob, &tree, ids)
+        .map_err(|source| ExportError::Pack { id: place.guest.display().to_string(), source })?;
+    let descriptor = blob.commit_with(compression.media_type(), packed.digest)?;
+    Ok(KnownLayer { diff_id: packed.diff_id, blob: Some(descriptor) })
 }
 
 /// Where the cache of this build is: by its own name, or by the image's.

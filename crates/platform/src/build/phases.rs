@@ -14,7 +14,6 @@ use fs_err as fs;
 use layer::pack::Owner;
 use layer::{CopyOptions, Root};
 use lifecycle::build::{BuildInputs, Built};
-use lifecycle::cache::CacheError;
 use lifecycle::detect::{DetectInputs, Detected, ModuleDir};
 use lifecycle::export::Exported;
 use lifecycle::{Place, restore};
@@ -243,16 +242,31 @@ impl<'a> Run<'a> {
 
     /// Keeps layers for the next build. A failure costs time then, not this image now.
     fn keep(&mut self, built: &Built, exported: &Exported) {
-        let sbom = self.layers.host.join("sbom/cache");
-        let sbom = sbom.is_dir().then(|| self.bench.path("sbom-cache")).filter(|copy| {
-            let options = CopyOptions { owner: OURS, ..CopyOptions::default() };
-            layer::copy_tree(&self.layers.host.join("sbom/cache"), copy, &options).is_ok()
-        });
-        let unmounted = self.bench.unmount("layers").map_err(CacheError::from);
-        let kept = unmounted.and_then(|()| self.kept.keep(&built.modules, exported, sbom.as_deref()));
-        if let Err(error) = kept {
+        if let Err(error) = self.try_keep(built, exported) {
             self.events.warning(&format!("layers are not kept for the next build: {error}"));
         }
+    }
+
+    fn try_keep(&mut self, built: &Built, exported: &Exported) -> Result<(), BuildError> {
+        let (request, ids) = (self.request, export::layer_ids(self));
+        let sbom = self.cached_sbom()?;
+        self.kept.pack(request, &built.modules, &self.layers, ids)?;
+        self.bench.unmount("layers")?;
+        let dir = sbom.as_ref().map(|place| place.host.as_path());
+        self.kept.keep(&built.modules, exported, dir)?;
+        self.kept.push(request, exported, sbom.as_ref(), ids, self.events)
+    }
+
+    /// SBOM files of cached layers, copied to where the cache can take them from.
+    fn cached_sbom(&self) -> Result<Option<Place>, BuildError> {
+        let from = self.layers.host.join("sbom/cache");
+        if !from.is_dir() {
+            return Ok(None);
+        }
+        self.bench.folder("kept/layers/sbom")?;
+        let place = Place::new(self.bench.path("kept/layers/sbom/cache"), "/layers/sbom/cache");
+        layer::copy_tree(&from, &place.host, &CopyOptions { owner: OURS, ..CopyOptions::default() })?;
+        Ok(Some(place))
     }
 
     fn build_inputs<'b>(
