@@ -2,7 +2,7 @@
 
 use cnb::label;
 use events::Events;
-use oci::{History, Image};
+use oci::{Format, History, Image};
 
 use super::{ExportError, ExportInputs, Exporter};
 
@@ -35,6 +35,10 @@ pub(super) fn finish(
     let mut image = inputs.run_image.derive();
     // Annotations say what the run image is, which is not what this one is.
     image.annotations.clear();
+    // Docker's media types have no word for zstd.
+    if matches!(inputs.compression, layer::Compression::Zstd(_)) {
+        image.format = Format::Oci;
+    }
     fill_history(&mut image.config.history, image.layers.len(), &inputs.created);
     image.layers.extend(exporter.layers.iter().map(|it| it.layer.clone()));
     image.config.history.extend(exporter.history.iter().cloned());
