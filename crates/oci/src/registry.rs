@@ -5,6 +5,7 @@
 //! | `registry` | [`Client`]: manifests, tags, referrers, access checks |
 //! | `registry/blob` | reading blobs, going on where a connection broke |
 //! | `registry/push` | sending blobs, mounting them from another repository |
+//! | `registry/download` | files that are no part of a registry |
 //! | `registry/upload` | sending a blob whose digest is not known yet |
 //! | `registry/endpoint` | one registry's connections, tokens, redirects, retries |
 //! | `registry/token`, `registry/names`, `registry/http` | challenges and scopes; hosts and proxies; answers and errors |
@@ -19,6 +20,7 @@
 
 mod blob;
 mod config;
+mod download;
 mod endpoint;
 mod error;
 mod http;

@@ -281,6 +281,32 @@ impl Endpoint {
         Err(ErrorKind::Answer { host: self.authority.clone(), reason: "too many redirects".to_owned() })
     }
 
+    /// Gets a URL that is no part of the registry, as anybody: no credentials are shown. A secure URL never leads
+    /// to one that is not. Gives the answer whatever its status.
+    pub fn get_plain(&self, url: &Uri, headers: &[(&str, &str)]) -> Result<Answer, ErrorKind> {
+        self.persist(false, || {
+            let mut url = url.clone();
+            for _ in 0..=MAX_REDIRECTS {
+                let response = self.exchange(&Method::GET, &url, headers, &mut Payload::None)?;
+                if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
+                    return Ok(Answer { response, url, authorization: None, had_credentials: false });
+                }
+                let unusable = |reason: &str| ErrorKind::Answer {
+                    host: host_port(&url),
+                    reason: reason.to_owned(),
+                };
+                let next = location(&url, response.headers())
+                    .ok_or_else(|| unusable("expected a usable Location in a redirect"))?;
+                if url.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
+                    return Err(unusable("it redirects to a place without TLS"));
+                }
+                drain(response);
+                url = next;
+            }
+            Err(ErrorKind::Answer { host: host_port(&url), reason: "too many redirects".to_owned() })
+        })
+    }
+
     /// One HTTP exchange.
     fn exchange(
         &self,
