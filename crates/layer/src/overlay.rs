@@ -263,6 +263,12 @@ fn strip_entry(path: &Path, kind: Kind) -> Result<(), PathError> {
     Ok(())
 }
 
+/// Makes the directory at `path` hide those below it when it is part of a lower.
+pub fn make_opaque(path: &Path) -> Result<(), PathError> {
+    rustix::fs::lsetxattr(path, OPAQUE, b"y", rustix::fs::XattrFlags::empty())
+        .at("write an attribute of", path)
+}
+
 /// True for a directory that hides those below it.
 pub(crate) fn is_opaque(path: &Path) -> Result<bool, PathError> {
     let mut value = [0; 8];

@@ -15,6 +15,7 @@ mod phases;
 mod request;
 mod resolve;
 mod sbom;
+mod select;
 
 use std::time::{Duration, Instant};
 

@@ -23,7 +23,7 @@ pub struct Builder {
     pub uid: u32,
     /// Their group: `CNB_GROUP_ID`.
     pub gid: u32,
-    /// The groups of buildpacks to try.
+    /// The groups of buildpacks to try. A builder may have none: then it is for those who name buildpacks.
     pub order: Order,
     /// Buildpacks before and after each group.
     pub system: System,
@@ -45,7 +45,7 @@ pub enum BuilderError {
         /// The variable.
         variable: &'static str,
     },
-    /// It has no groups of buildpacks.
+    /// It has no groups of buildpacks, and none was named.
     #[error("the builder has no order: expected groups of buildpacks in /cnb/order.toml")]
     NoOrder,
     /// Buildpacks would run as root.
@@ -79,11 +79,8 @@ impl Builder {
         };
         let order = match text(root, "cnb/order.toml")? {
             Some(text) => Order::parse("/cnb/order.toml", &text)?,
-            None => return Err(BuilderError::NoOrder),
+            None => Order::default(),
         };
-        if order.order.is_empty() {
-            return Err(BuilderError::NoOrder);
-        }
         let system = match text(root, "cnb/system.toml")? {
             Some(text) => System::parse("/cnb/system.toml", &text)?,
             None => System::default(),

@@ -10,11 +10,13 @@
 //! | [`document`] | TOML files that people write: parsed, with errors that point at the place |
 //! | [`inspect`] | what is in an image |
 //! | [`locator`] | what a text that names a buildpack means |
+//! | [`module`] | buildpacks from folders, archives, packages and scripts |
 //! | [`passwd`] | users of an image |
 //! | [`project`] | `project.toml`: what to build with, what to leave out |
 //! | [`env_file`] | build-time environment from `--env`, `--env-file` and the descriptor |
 //! | [`run`] | the program of an image in a sandbox |
 //! | [`run_image`] | which run image, and its mirrors |
+//! | [`selection`] | which buildpacks a build uses |
 //! | [`source`] | the app: a folder or a zip file |
 //! | [`time`] | times as configurations have them |
 //! | [`volume`] | `--volume` |
@@ -29,10 +31,12 @@ pub mod document;
 pub mod env_file;
 pub mod inspect;
 pub mod locator;
+pub mod module;
 pub mod passwd;
 pub mod project;
 pub mod run;
 pub mod run_image;
+pub mod selection;
 pub mod source;
 pub mod time;
 pub mod volume;

@@ -218,7 +218,7 @@ fn split(id: &str, known: &[Buildpack]) -> (String, String) {
 
 /// The order of a composite, from `[[order]]` and `[[order.group]]` tables whose keys are strings and booleans, a line
 /// each: what the tests here write.
-fn composite_order(toml: &str) -> Value {
+pub(crate) fn composite_order(toml: &str) -> Value {
     let mut order = Vec::<Vec<Map<String, Value>>>::new();
     for line in toml.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match line {

@@ -4,6 +4,10 @@ use std::path::Path;
 
 use fs_err as fs;
 
+use serde_json::{Map, Value, json};
+
+use crate::builder::composite_order;
+use crate::image::{Image, digest};
 use crate::tree::Tree;
 
 /// A buildpack in the making: a descriptor and scripts.
@@ -167,6 +171,25 @@ impl Buildpack {
             tree = tree.file(&format!("{root}/{name}"), mode, content);
         }
         tree
+    }
+
+    /// A buildpackage of this buildpack and those that it needs, as `pack buildpack package` makes it.
+    pub fn package(&self, dependencies: &[Buildpack]) -> Image {
+        let mut image = Image::new().field("Cmd", Value::Null);
+        let mut layers = Map::new();
+        for buildpack in std::iter::once(self).chain(dependencies) {
+            let tar = buildpack.layer().into_tar();
+            let mut about = json!({"api": buildpack.api_version(), "layerDiffID": digest(&tar)});
+            if buildpack.is_composite() {
+                about["order"] = composite_order(buildpack.tables_toml());
+            }
+            layers.entry(buildpack.id()).or_insert_with(|| json!({}))[buildpack.version()] = about;
+            image = image.layer_tar(tar);
+        }
+        let metadata = json!({"id": self.id, "version": self.version, "stacks": [{"id": "*"}]});
+        image
+            .label("io.buildpacks.buildpackage.metadata", metadata.to_string())
+            .label("io.buildpacks.buildpack.layers", Value::Object(layers).to_string())
     }
 
     fn all_files(&self) -> Vec<(String, u32, Vec<u8>)> {

@@ -25,7 +25,8 @@ impl Client {
         limit: u64,
         progress: &dyn Fn(u64, Option<u64>),
     ) -> Result<(), Error> {
-        self.try_download(url, to, limit, progress).map_err(|kind| kind.during("download", without_secrets(url)))
+        self.try_download(url, to, limit, progress)
+            .map_err(|kind| kind.during("download", without_secrets(url)))
     }
 
     fn try_download(
@@ -120,7 +121,8 @@ mod tests {
     }
 
     fn client() -> Client {
-        let retry = RetryPolicy { retries: 1, base: std::time::Duration::from_millis(1), ..RetryPolicy::default() };
+        let retry =
+            RetryPolicy { retries: 1, base: std::time::Duration::from_millis(1), ..RetryPolicy::default() };
         Client::new(ClientConfig { retry, ..ClientConfig::default() })
     }
 
@@ -139,7 +141,10 @@ mod tests {
         ]);
         assert_eq!(get(&format!("{address}/a.tgz?token=x"), 100).unwrap(), b"content");
         let asked = thread.join().unwrap();
-        assert_eq!(asked, ["GET /a.tgz?token=x HTTP/1.1", "GET /a.tgz?token=x HTTP/1.1", "GET /other HTTP/1.1"]);
+        assert_eq!(
+            asked,
+            ["GET /a.tgz?token=x HTTP/1.1", "GET /a.tgz?token=x HTTP/1.1", "GET /other HTTP/1.1"]
+        );
     }
 
     #[test]

@@ -291,10 +291,8 @@ impl Endpoint {
                 if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
                     return Ok(Answer { response, url, authorization: None, had_credentials: false });
                 }
-                let unusable = |reason: &str| ErrorKind::Answer {
-                    host: host_port(&url),
-                    reason: reason.to_owned(),
-                };
+                let unusable =
+                    |reason: &str| ErrorKind::Answer { host: host_port(&url), reason: reason.to_owned() };
                 let next = location(&url, response.headers())
                     .ok_or_else(|| unusable("expected a usable Location in a redirect"))?;
                 if url.scheme_str() == Some("https") && next.scheme_str() != Some("https") {

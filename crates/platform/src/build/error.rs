@@ -72,6 +72,9 @@ pub enum BuildError {
     /// No builder was named, and the default one cannot be had.
     #[error(transparent)]
     DefaultBuilder(#[from] crate::default_builder::DefaultBuilderError),
+    /// The buildpacks that were asked for.
+    #[error(transparent)]
+    Selection(#[from] crate::selection::SelectionError),
     /// The project descriptor.
     #[error(transparent)]
     Project(#[from] crate::project::ProjectError),

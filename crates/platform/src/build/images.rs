@@ -1,17 +1,27 @@
 //! The images of a build: the builder, the run image, the image that is being replaced.
 
-use oci::{Image, ImageName, Origin, Platform, Reference};
+use oci::{Image, ImageName, Origin, Platform, Reference, Sources};
 
 use super::BuildError;
 use super::request::{BuildRequest, PullPolicy};
 
 /// Opens an image by name, asking a registry when the policy says so. Nothing but its documents is read.
 pub(super) fn open(request: &BuildRequest, name: &ImageName) -> Result<Image, oci::Error> {
+    open_from(&sources(request), request.pull_policy, &request.platform, name)
+}
+
+/// [`open`] for those who have no build to ask for.
+pub(crate) fn open_from(
+    sources: &Sources,
+    policy: PullPolicy,
+    platform: &Platform,
+    name: &ImageName,
+) -> Result<Image, oci::Error> {
     let ImageName::Plain(reference) = name else {
-        return sources(request).open(name, &request.platform);
+        return sources.open(name, platform);
     };
-    let local = || request.store.image(reference, &request.platform);
-    match request.pull_policy {
+    let local = || sources.store.image(reference, platform);
+    match policy {
         PullPolicy::Never => match local()? {
             Some(image) => Ok(image),
             None => Err(oci::Error::NoSuchImage {
@@ -19,18 +29,18 @@ pub(super) fn open(request: &BuildRequest, name: &ImageName) -> Result<Image, oc
                 place: "the local store, and the pull policy is `never`".to_owned(),
             }),
         },
-        PullPolicy::IfNotPresent => sources(request).open(name, &request.platform),
-        PullPolicy::Always => match remote(request, reference) {
+        PullPolicy::IfNotPresent => sources.open(name, platform),
+        PullPolicy::Always => match remote(sources, reference, platform) {
             Err(error) if error.is_not_found() => local()?.ok_or(error),
             result => result,
         },
     }
 }
 
-fn remote(request: &BuildRequest, reference: &Reference) -> Result<Image, oci::Error> {
-    let image = oci::source::remote(&request.client, reference, &request.platform)?;
+fn remote(sources: &Sources, reference: &Reference, platform: &Platform) -> Result<Image, oci::Error> {
+    let image = oci::source::remote(&sources.client, reference, platform)?;
     // The same image may be here already: then its layers are, and need not come again.
-    match request.store.image(reference, &request.platform)? {
+    match sources.store.image(reference, platform)? {
         Some(local) if local.digest() == image.digest() => Ok(local),
         _ => Ok(image),
     }
@@ -55,8 +65,8 @@ pub(super) fn previous(request: &BuildRequest) -> Result<Option<Image>, BuildErr
     }
 }
 
-fn sources(request: &BuildRequest) -> oci::source::Sources {
-    oci::source::Sources { store: request.store.clone(), client: (*request.client).clone() }
+fn sources(request: &BuildRequest) -> Sources {
+    Sources { store: request.store.clone(), client: (*request.client).clone() }
 }
 
 /// What an image is called in labels: with its digest, where it can be had by one.

@@ -29,6 +29,7 @@ use super::resolve::{self, Resolved, RunImageChoice};
 use super::{BuildError, Clock, export, sbom};
 use crate::builder::Builder;
 use crate::passwd::User;
+use crate::selection::Selected;
 
 /// The newest Platform API: both sides of it are ours.
 pub(super) const PLATFORM_API: ApiVersion = ApiVersion::new(0, 15);
@@ -61,6 +62,8 @@ pub(super) struct Run<'a> {
     plans: Place,
     base_env: BTreeMap<OsString, OsString>,
     platform_env: EnvDir,
+    /// Some of the lowers are in its folder, so it goes after the bench and its mounts.
+    _selected: Selected,
     pub events: &'a dyn Events,
 }
 
@@ -96,14 +99,15 @@ impl<'a> Run<'a> {
     /// Sets the bench up: the app's copy, the layers folder, what `/platform` shows.
     fn prepare(
         request: &'a BuildRequest,
-        resolved: Resolved,
+        mut resolved: Resolved,
         events: &'a dyn Events,
     ) -> Result<Self, BuildError> {
         let scratch = request.store.scratch_dir()?.to_owned();
         // Read through an overlay of its own: what the builder's files say is a matter of all its layers.
         let mut bench = Bench::new(&scratch, None)?;
         let view = Root::open(bench.overlay("builder", resolved.lowers.clone())?.merged)?;
-        let builder = Builder::read(&resolved.builder, &view)?;
+        let mut builder = Builder::read(&resolved.builder, &view)?;
+        let selected = super::select::select(request, &mut resolved, &mut builder, &view, events)?;
         let run_image = resolve::run_image(request, &resolved.builder_name, &builder.run_images, events)?;
         let target = target(&run_image.image);
         let (uid, gid) = (request.uid.unwrap_or(builder.uid), request.gid.unwrap_or(builder.gid));
@@ -136,6 +140,7 @@ impl<'a> Run<'a> {
             plans,
             base_env,
             platform_env,
+            _selected: selected,
             events,
         })
     }

@@ -9,7 +9,9 @@ use lifecycle::detect::{DetectError, Member, Report};
 use platform::build::BuildError;
 use platform::builder::BuilderError;
 use platform::document::DocumentError;
+use platform::module::ModuleError;
 use platform::project::ProjectError;
+use platform::selection::SelectionError;
 use platform::source::SourceError;
 
 use crate::error::CommandError;
@@ -29,10 +31,44 @@ const BUILD_ERROR: u8 = 51;
 /// What a person needs to know of a failed build. `quiet` when what buildpacks print has not been shown.
 pub fn failure(error: BuildError, quiet: bool) -> CommandError {
     let (hint, detail, code) = (hint(&error), detail(&error, quiet), exit_code(&error));
+    let more = on_builder(&error);
     let mut command_error = CommandError::new(error).code(code);
     command_error.hints.extend(hint.filter(|hint| !command_error.hints.contains(hint)));
+    command_error.hints.extend(more);
     command_error.detail = detail;
     command_error
+}
+
+/// What could have been asked for instead of a buildpack that is not there.
+fn on_builder(error: &BuildError) -> Option<String> {
+    match error {
+        BuildError::Selection(SelectionError::Locator { on_builder, .. }) => {
+            Some(match on_builder.as_slice() {
+                [] => "the builder has no buildpacks".to_owned(),
+                known => format!("the builder has: {}", known.join(", ")),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// What a person needs to know of a buildpack that cannot be had.
+pub fn module_hint(error: &ModuleError) -> Option<String> {
+    match error {
+        ModuleError::Locator(error) => error.help.clone(),
+        ModuleError::Image { source, .. } if source.is_not_found() => {
+            Some("`pannier image list` shows what is in the store".to_owned())
+        }
+        ModuleError::Image { source, .. } => source.hint(),
+        ModuleError::Download(error) => error.hint(),
+        ModuleError::NoDescriptor { .. } => {
+            Some("the descriptor must be at the top of the folder or archive".to_owned())
+        }
+        ModuleError::NotAPackage { .. } => {
+            Some("packages of buildpacks are made by `pack buildpack package`".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn exit_code(error: &BuildError) -> u8 {
@@ -54,6 +90,11 @@ fn hint(error: &BuildError) -> Option<String> {
         | BuildError::Sink { source, .. }
         | BuildError::Write { source, .. }
         | BuildError::Store(source) => source.hint(),
+        BuildError::Selection(SelectionError::Locator { source, .. }) => source.help.clone(),
+        BuildError::Selection(SelectionError::Module(error)) => module_hint(error),
+        BuildError::Selection(SelectionError::Versions { id, .. }) => {
+            Some(format!("say which: {id}@VERSION"))
+        }
         BuildError::DefaultBuilder(_) => Some("name a builder with --builder".to_owned()),
         BuildError::Builder(BuilderError::User { .. } | BuilderError::NoOrder) => Some(
             "is it a builder? --builder takes an image with buildpacks, made by `pannier builder create` or \
@@ -113,14 +154,18 @@ fn causes(error: &BuildError) -> impl Iterator<Item = &(dyn std::error::Error + 
 fn parse_error(error: &BuildError) -> Option<&ParseError> {
     match error {
         // These pass their cause off as themselves, so it is not among their causes.
-        BuildError::Detect(DetectError::Parse(parse)) => Some(parse),
+        BuildError::Detect(DetectError::Parse(parse))
+        | BuildError::Selection(SelectionError::Module(ModuleError::Descriptor(parse))) => Some(parse),
         error => causes(error).find_map(|cause| cause.downcast_ref()),
     }
 }
 
 fn detail(error: &BuildError, quiet: bool) -> Option<String> {
     match error {
-        BuildError::Project(ProjectError::Document(error)) => Some(document(error)),
+        BuildError::Project(ProjectError::Document(error))
+        | BuildError::Selection(SelectionError::Module(ModuleError::Document(error))) => {
+            Some(document(error))
+        }
         BuildError::Detect(DetectError::NoGroup { report, .. }) => Some(groups(report)),
         BuildError::Build(PhaseError::Failed { id, tail, .. }) if quiet => output(id, tail.as_bytes()),
         error => parse_error(error).and_then(snippet),

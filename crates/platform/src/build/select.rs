@@ -1,0 +1,47 @@
+//! What the user and the project descriptor say of buildpacks, applied to the builder of a build.
+
+use events::Events;
+use layer::Root;
+
+use super::request::BuildRequest;
+use super::resolve::{self, Resolved};
+use super::{BuildError, images};
+use crate::builder::{Builder, BuilderError};
+use crate::module::Loader;
+use crate::selection::{self, Selected, Selection};
+
+/// Changes the builder's order, and puts the modules that it does not have on top of its layers. What is given back
+/// must live as long as the layers are used.
+pub(super) fn select(
+    request: &BuildRequest,
+    resolved: &mut Resolved,
+    builder: &mut Builder,
+    root: &Root,
+    events: &dyn Events,
+) -> Result<Selected, BuildError> {
+    let selection = Selection {
+        buildpacks: &request.buildpacks,
+        pre: &request.pre_buildpacks,
+        post: &request.post_buildpacks,
+        project: &resolved.project,
+    };
+    let loader = Loader {
+        store: &request.store,
+        client: &request.client,
+        open: &|name| images::open(request, name),
+        platform: &request.platform,
+        unpacker: &resolve::unpacker(request.ids),
+        scratch: request.store.scratch_dir()?,
+        events,
+    };
+    let mut selected = selection::select(&selection, &builder.order, root, &loader)?;
+    for module in &selected.added {
+        events.info(&format!("Adding buildpack {module}"));
+    }
+    builder.order = std::mem::take(&mut selected.order);
+    if builder.order.order.is_empty() {
+        return Err(BuilderError::NoOrder.into());
+    }
+    resolved.lowers.splice(0..0, selected.lowers.iter().cloned());
+    Ok(selected)
+}
