@@ -17,6 +17,7 @@ pub mod env_dir;
 pub mod executor;
 pub mod export;
 mod files;
+mod module_env;
 pub mod restore;
 #[cfg(test)]
 mod testing;

@@ -20,6 +20,7 @@ use super::{BuildError, BuildInputs, BuiltLayer};
 use crate::env_dir;
 use crate::executor::{Executor, Invocation, Place};
 use crate::files::{DESCRIPTOR_LIMIT, create_new, read_optional};
+use crate::module_env::ModuleEnv;
 
 /// Bytes of output that an error shows.
 const TAIL: usize = 4096;
@@ -87,19 +88,17 @@ fn invocation(
     plan: &Place,
     env: &Env,
 ) -> Invocation {
-    let platform_env = (!descriptor.info.clear_env).then_some(inputs.platform_env);
-    let mut env = env.with_overrides(platform_env, inputs.build_config_env);
-    env.set("CNB_BUILDPACK_DIR", dir);
+    let shared = ModuleEnv {
+        platform_env: inputs.platform_env,
+        build_config_env: inputs.build_config_env,
+        platform: &inputs.platform,
+        target: inputs.target,
+        exec_env: inputs.exec_env,
+    };
+    let mut env = shared.of(env, descriptor, dir);
     if descriptor.api.at_least(8) {
-        env.set("CNB_PLATFORM_DIR", &inputs.platform);
         env.set("CNB_BP_PLAN_PATH", &plan.guest);
         env.set("CNB_LAYERS_DIR", &layers.guest);
-    }
-    if descriptor.api.at_least(10) {
-        inputs.target.variables().into_iter().for_each(|(name, value)| env.set(name, value));
-    }
-    if descriptor.api.at_least(12) && !inputs.exec_env.is_empty() {
-        env.set("CNB_EXEC_ENV", inputs.exec_env);
     }
     Invocation {
         program: dir.join("bin/build"),

@@ -18,6 +18,7 @@ use super::report::Run;
 use super::{DetectError, DetectInputs, ModuleDir};
 use crate::executor::{Executor, Exit, Invocation, Place};
 use crate::files::{DESCRIPTOR_LIMIT, create_new, read_optional};
+use crate::module_env::ModuleEnv;
 
 /// Bytes of output that are kept of one program.
 const OUTPUT_LIMIT: usize = 256 * 1024;
@@ -134,22 +135,16 @@ impl<'a> Asker<'a> {
 
     fn invocation(&self, descriptor: &ModuleDescriptor, dir: &Path, plan: &Place) -> Invocation {
         let inputs = self.inputs;
-        let platform_env = (!descriptor.info.clear_env).then_some(inputs.platform_env);
-        let mut env = self.env.with_overrides(platform_env, inputs.build_config_env);
-        let own = match descriptor.kind {
-            Kind::Buildpack => "CNB_BUILDPACK_DIR",
-            Kind::Extension => "CNB_EXTENSION_DIR",
+        let shared = ModuleEnv {
+            platform_env: inputs.platform_env,
+            build_config_env: inputs.build_config_env,
+            platform: &inputs.platform,
+            target: inputs.target,
+            exec_env: inputs.exec_env,
         };
-        env.set(own, dir);
+        let mut env = shared.of(&self.env, descriptor, dir);
         if descriptor.api.at_least(8) {
-            env.set("CNB_PLATFORM_DIR", &inputs.platform);
             env.set("CNB_BUILD_PLAN_PATH", &plan.guest);
-        }
-        if descriptor.api.at_least(10) {
-            inputs.target.variables().into_iter().for_each(|(name, value)| env.set(name, value));
-        }
-        if descriptor.api.at_least(12) && !inputs.exec_env.is_empty() {
-            env.set("CNB_EXEC_ENV", inputs.exec_env);
         }
         Invocation {
             program: dir.join("bin/detect"),
