@@ -20,15 +20,17 @@ const FSCONFIG_STRING: usize = 256;
 /// An overlay to be mounted.
 ///
 /// Always with `userxattr`, for root too: without it an ordinary user's overlay cannot replace a directory, and the
-/// marks (`user.overlay.opaque`) would depend on who built. All paths have to be absolute.
+/// marks (`user.overlay.opaque`) would depend on who built. With an upper also `volatile`: otherwise each unmount would
+/// write everything in memory to the disk, of all programs on that file system, and wait for it. What is to outlive a
+/// crash of the machine has to be synced, or checked, where it is kept. All paths have to be absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overlay {
     /// The read-only trees, the topmost first; at least one, and the kernel takes up to 500.
     pub lowers: Vec<PathBuf>,
     /// Where writes go. Without it the mount is read-only.
     pub upper: Option<PathBuf>,
-    /// An empty directory on the same file system as `upper`, for the kernel's own use; needed with `upper`.
-    /// It leaves a directory of mode 000 in it: see [`remove_tree`](crate::remove_tree).
+    /// An empty directory on the same file system as `upper`, for the kernel's own use; needed with `upper`, and a new
+    /// one for each mount. It leaves a directory of mode 000 in it: see [`remove_tree`](crate::remove_tree).
     pub work: Option<PathBuf>,
     /// Mount read-only even with an upper.
     pub read_only: bool,
@@ -94,6 +96,7 @@ impl Overlay {
             if let (Some(upper), Some(work)) = (&self.upper, &self.work) {
                 set_directory(&context, "upperdir", upper)?;
                 set_directory(&context, "workdir", work)?;
+                fsconfig_set_flag(&context, "volatile")?;
             }
             fsconfig_set_flag(&context, "userxattr")?;
             fsconfig_create(&context)?;
@@ -128,7 +131,7 @@ impl Overlay {
         let upper = self.upper.as_ref().map(open).transpose()?;
         let work = self.work.as_ref().map(open).transpose()?;
         if let (Some(upper), Some(work)) = (&upper, &work) {
-            options += &format!(",upperdir={},workdir={}", upper.as_raw_fd(), work.as_raw_fd());
+            options += &format!(",volatile,upperdir={},workdir={}", upper.as_raw_fd(), work.as_raw_fd());
         }
         rustix::process::chdir("/proc/self/fd")?;
         let flags = if self.read_only { MountFlags::RDONLY } else { MountFlags::empty() };

@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     ("four_hundred_lowers", four_hundred_lowers),
     ("long_paths", long_paths),
     ("overlays_that_cannot_be_are_explained", overlays_that_cannot_be_are_explained),
+    ("unmounting_waits_for_no_disk", unmounting_waits_for_no_disk),
     ("mounts_end_with_their_owner", mounts_end_with_their_owner),
 ];
 
@@ -110,17 +111,17 @@ fn four_hundred_lowers(place: &Place) {
             lower
         })
         .collect();
-    for name in ["upper", "work", "target"] {
+    for name in ["upper", "work-false", "work-true", "target"] {
         fs_err::create_dir(folder.path().join(name)).expect("made");
     }
-    let overlay = Overlay {
-        lowers,
-        upper: Some(folder.path().join("upper")),
-        work: Some(folder.path().join("work")),
-        read_only: false,
-    };
     let target = folder.path().join("target");
     for old in [false, true] {
+        let overlay = Overlay {
+            lowers: lowers.clone(),
+            upper: Some(folder.path().join("upper")),
+            work: Some(folder.path().join(format!("work-{old}"))),
+            read_only: false,
+        };
         let start = std::time::Instant::now();
         let mounted = if old { overlay.mount_with_option_string(&target) } else { overlay.mount(&target) };
         let mount = mounted.expect("an overlay");
@@ -137,17 +138,17 @@ fn four_hundred_lowers(place: &Place) {
 fn long_paths(place: &Place) {
     let folder = place.scratch();
     let long = folder.path().join("a".repeat(200)).join("b".repeat(200));
-    for name in ["lower,one:x", "upper", "work", "target"] {
+    for name in ["lower,one:x", "upper", "work-false", "work-true", "target"] {
         fs_err::create_dir_all(long.join(name)).expect("made");
     }
     fs_err::write(long.join("lower,one:x/file"), "x").expect("written");
-    let overlay = Overlay {
-        lowers: vec![long.join("lower,one:x")],
-        upper: Some(long.join("upper")),
-        work: Some(long.join("work")),
-        read_only: false,
-    };
     for old in [false, true] {
+        let overlay = Overlay {
+            lowers: vec![long.join("lower,one:x")],
+            upper: Some(long.join("upper")),
+            work: Some(long.join(format!("work-{old}"))),
+            read_only: false,
+        };
         let target = long.join("target");
         let mounted = if old { overlay.mount_with_option_string(&target) } else { overlay.mount(&target) };
         let mount = mounted.expect("an overlay");
@@ -174,6 +175,27 @@ fn overlays_that_cannot_be_are_explained(place: &Place) {
     let error = fs_err::write(target.join("new"), "x").expect_err("read-only");
     assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     drop(one);
+}
+
+fn unmounting_waits_for_no_disk(place: &Place) {
+    let folder = place.scratch();
+    for old in [false, true] {
+        let path = |name: &str| folder.path().join(format!("{name}-{old}"));
+        for name in ["upper", "work", "target"] {
+            fs_err::create_dir(path(name)).expect("made");
+        }
+        let (upper, work) = (Some(path("upper")), Some(path("work")));
+        let overlay = Overlay { lowers: vec![place.lower()], upper, work, read_only: false };
+        let target = path("target");
+        let mounted = if old { overlay.mount_with_option_string(&target) } else { overlay.mount(&target) };
+        let _mount = mounted.expect("an overlay");
+        let mounts = fs_err::read_to_string("/proc/self/mountinfo").expect("mounts");
+        let shown = target.display().to_string();
+        let line = mounts.lines().find(|line| line.contains(&shown)).expect("it is mounted");
+        // Newer kernels call it `fsync=volatile`.
+        assert!(line.contains("volatile"), "{line}");
+    }
+    remove_tree(folder.path()).expect("removed");
 }
 
 fn mounts_end_with_their_owner(place: &Place) {
