@@ -217,6 +217,8 @@ echo result > /mnt/results/file
         assert_eq!(fact(&image, "test/volumes", "given"), "from the host");
         assert_eq!(fact(&image, "test/volumes", "writable"), "no");
         assert_eq!(fs_err::read_to_string(machine.path("work/results/file")).expect("it was written"), "result\n");
-        build(machine, &builder).args(["--volume", "/nonexistent:/x"]).fails().says("/nonexistent");
+        let missing = machine.path("work/missing");
+        let volume = format!("{}:/x", missing.display());
+        build(machine, &builder).args(["--volume", &volume]).fails().says(&missing.display().to_string());
     }
 }
