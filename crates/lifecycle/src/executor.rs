@@ -72,6 +72,12 @@ impl ExecError {
     pub fn new(program: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { program: program.to_owned(), source: source.into() }
     }
+
+    /// The error with all its causes on one line.
+    pub(crate) fn whole(&self) -> String {
+        let causes = std::iter::successors(Some(self as &dyn std::error::Error), |cause| cause.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
 }
 
 /// A folder or file that both sides see, each by its own path.

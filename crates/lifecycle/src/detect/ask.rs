@@ -115,7 +115,7 @@ impl<'a> Asker<'a> {
             Ok(Exit::Code(0)) => self.plan(descriptor.kind, &name, &plan),
             Ok(Exit::Code(FAIL)) => Outcome::Failed,
             Ok(exit) => Outcome::Errored(format!("bin/detect ended with {exit}")),
-            Err(error) => Outcome::Errored(format!("{error}: {}", error.source)),
+            Err(error) => Outcome::Errored(error.whole()),
         };
         Ok((outcome, output))
     }

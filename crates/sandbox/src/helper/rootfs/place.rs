@@ -46,7 +46,11 @@ impl Root {
             so_far.push(name);
             parent = match self.open(&so_far, OFlags::PATH | OFlags::DIRECTORY) {
                 Err(Errno::NOENT) => {
-                    mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+                    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+                        // Another sandbox on the same root was quicker.
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(error) => return Err(error.into()),
+                    }
                     self.open(&so_far, OFlags::PATH | OFlags::DIRECTORY)?
                 }
                 opened => opened?,
@@ -106,6 +110,19 @@ mod tests {
         assert!(
             root.directory(Path::new("/absolute/made")).is_err() || !outside.path().join("made").exists()
         );
+    }
+
+    #[test]
+    fn several_may_make_the_same_place_at_once() {
+        let (_dir, root) = root();
+        for round in 0..200 {
+            let path = format!("/{round}/a/b");
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| root.directory(Path::new(&path)).expect("made or found"));
+                }
+            });
+        }
     }
 
     #[test]
