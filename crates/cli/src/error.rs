@@ -22,7 +22,11 @@ impl CommandError {
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = error.into();
         let hints = library_hints(&*error);
-        Self { error, hints, detail: None, exit_code: 1 }
+        let mut error = Self { error, hints, detail: None, exit_code: 1 };
+        if is_full_disk(&error.message()) {
+            error.hints.push("make room on the disk: `pannier prune` removes what no image needs".to_owned());
+        }
+        error
     }
 
     /// Adds a line that says what to do.
@@ -57,6 +61,11 @@ impl CommandError {
         }
         message
     }
+}
+
+/// By the text: of errors that pass their cause off as themselves, the chain of causes lacks the system's.
+fn is_full_disk(message: &str) -> bool {
+    ["(os error 28)", "(os error 122)"].iter().any(|number| message.contains(number))
 }
 
 /// What images and registries say about their own errors, wherever in the chain of causes they are.
@@ -100,5 +109,7 @@ mod tests {
             "cannot build: the store is in use by another process"
         );
         assert!(CommandError::new("text").hints.is_empty());
+        let full = std::io::Error::from_raw_os_error(28);
+        assert!(CommandError::from(full).hints[0].starts_with("make room on the disk"));
     }
 }

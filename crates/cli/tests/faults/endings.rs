@@ -50,7 +50,7 @@ everyone! {
         let start = Instant::now();
         build("warm").ok();
         let whole = start.elapsed();
-        let moments = if machine.person() == Person::Caller { 15 } else { 6 };
+        let moments = if machine.person() == Person::Caller { 9 } else { 3 };
         for moment in 0..moments {
             let (signal, number) = [("INT", 2), ("TERM", 15), ("HUP", 1)][moment % 3];
             let mut child = build("ended").start();

@@ -124,9 +124,6 @@ fn hint(error: &BuildError) -> Option<String> {
                 known => format!("there are: {}", known.join(", ")),
             })
         }
-        error if is_full_disk(error) => {
-            Some("make room on the disk: `pannier prune` removes what no image needs".to_owned())
-        }
         error => match parse_error(error) {
             Some(parse) if parse.is_unsupported_api() => {
                 Some("use a version of the buildpack for one of these APIs, or a newer pannier".to_owned())
@@ -135,15 +132,6 @@ fn hint(error: &BuildError) -> Option<String> {
             None => None,
         },
     }
-}
-
-fn is_full_disk(error: &BuildError) -> bool {
-    causes(error).any(|cause| {
-        let io = cause.downcast_ref::<std::io::Error>();
-        io.is_some_and(|io| {
-            matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        })
-    })
 }
 
 fn causes(error: &BuildError) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
