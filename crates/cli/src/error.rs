@@ -4,6 +4,9 @@
 
 use std::error::Error;
 
+/// What to do about a full disk.
+pub const FULL_DISK: &str = "make room on the disk: `pannier prune` removes what no image needs";
+
 /// A failed verb. Printed as `error: …`, its causes, and `hint: …`.
 #[derive(Debug)]
 pub struct CommandError {
@@ -24,7 +27,7 @@ impl CommandError {
         let hints = library_hints(&*error);
         let mut error = Self { error, hints, detail: None, exit_code: 1 };
         if is_full_disk(&error.message()) {
-            error.hints.push("make room on the disk: `pannier prune` removes what no image needs".to_owned());
+            error.hints.push(FULL_DISK.to_owned());
         }
         error
     }

@@ -1,13 +1,13 @@
 //! Writing images: to the store, a layout, an archive, a registry. Whatever the sink, nothing half-written has a
 //! name when it fails.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::{Event, Events, Transfer};
 
 use crate::archive::write::{docker_archive, oci_archive};
-use crate::error::Result;
-use crate::image::{Image, Layer};
+use crate::error::{Error, Result};
+use crate::image::{Blobs as _, Image, Layer};
 use crate::layout::Layout;
 use crate::model::Descriptor;
 use crate::parallel;
@@ -34,11 +34,39 @@ pub struct Sinks {
 
 impl Sinks {
     /// Writes `image` to `to`. `names` are further names for it there: further tags of a registry or the store,
-    /// further names in a layout or an archive.
+    /// further names in a layout or an archive. A blob of the store that turns out to be corrupt is removed, and comes
+    /// again from the registry that the image is from, where it has one (see [`crate::Sources::open`]).
     ///
     /// # Errors
     /// When a layer cannot be read or is not what it should be, or the sink cannot be written.
     pub fn write(
+        &self,
+        image: &Image,
+        to: &ImageName,
+        names: &[Reference],
+        events: &dyn Events,
+    ) -> Result<()> {
+        let mut removed = BTreeMap::new();
+        loop {
+            match self.write_once(image, to, names, events) {
+                Err(Error::CorruptBlob { digest, place, found })
+                    if place == self.store.origin().to_string() && !removed.contains_key(&digest) =>
+                {
+                    events.warning(&format!("blob {digest} in {place} is corrupt and is removed"));
+                    self.store.discard(digest)?;
+                    removed.insert(digest, found);
+                }
+                // Only the store had it.
+                Err(Error::MissingBlob { digest, place }) if removed.contains_key(&digest) => {
+                    let found = removed.get(&digest).copied().unwrap_or(digest);
+                    return Err(Error::CorruptBlob { digest, place, found });
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn write_once(
         &self,
         image: &Image,
         to: &ImageName,

@@ -34,7 +34,7 @@ impl Sources {
     pub fn open(&self, name: &ImageName, platform: &Platform) -> Result<Image> {
         match name {
             ImageName::Plain(reference) => match self.store.image(reference, platform)? {
-                Some(image) => Ok(image),
+                Some(image) => Ok(self.mending(image, reference)),
                 None => remote(&self.client, reference, platform),
             },
             ImageName::Registry(reference) => remote(&self.client, reference, platform),
@@ -46,6 +46,16 @@ impl Sources {
                 DockerArchive::open(file, self.store.scratch_dir()?)?.image(name.as_ref())
             }
         }
+    }
+}
+
+impl Sources {
+    /// An image of the store whose blobs come from the registry that its name says where the store lacks them.
+    #[must_use]
+    pub fn mending(&self, image: Image, reference: &Reference) -> Image {
+        let remote = RegistryBlobs { client: self.client.clone(), reference: reference.clone() };
+        let blobs: Arc<dyn Blobs> = Arc::new(StoreBlobs { store: self.store.clone(), remote });
+        image.with_blobs(&blobs)
     }
 }
 
@@ -70,6 +80,32 @@ pub fn remote(client: &Client, reference: &Reference, platform: &Platform) -> Re
         raw = client.manifest(&reference.with_digest(select(&index, platform, &place)?.digest))?;
     }
     Err(Error::invalid(format!("image index of {place}"), format!("nested more than {MAX_NESTING} deep")))
+}
+
+/// The blobs of an image that the store has, or should have.
+#[derive(Clone, Debug)]
+struct StoreBlobs {
+    store: Store,
+    remote: RegistryBlobs,
+}
+
+impl Blobs for StoreBlobs {
+    fn open(&self, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let missing = match Blobs::open(&self.store, blob, offset) {
+            Err(error @ (Error::MissingBlob { .. } | Error::BlobSize { .. })) => error,
+            result => return result,
+        };
+        // That the store lacks it is what is wrong; most images that were made here are in no registry at all.
+        self.remote.open(blob, offset).map_err(|_| missing)
+    }
+
+    fn local_path(&self, blob: &Descriptor) -> Option<std::path::PathBuf> {
+        self.store.local_path(blob)
+    }
+
+    fn origin(&self) -> Origin {
+        self.store.origin()
+    }
 }
 
 /// The blobs of a repository.

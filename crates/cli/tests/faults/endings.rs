@@ -136,7 +136,47 @@ fn a_disk_that_fills_up() {
     assert!(unmounted.is_ok_and(|status| status.success()), "nothing holds on to it");
     assert!(grown && grown_again);
     unpacking.says("No space left on device").says("hint: make room on the disk");
-    assert!(!building.status.success() && building.all().contains("No space left on device"), "{building}");
+    assert!(
+        !building.status.success() && building.all().contains("error: no space is left on the disk of"),
+        "{building}"
+    );
     assert_eq!(left, [""; 0]);
     assert!(good.status.success(), "{good}");
+}
+
+#[test]
+fn a_spoilt_builder_is_mended() {
+    let Some(machine) = machine() else { return };
+    let registry = testkit::Registry::default();
+    let name = format!("{}/test/builder:1", registry.host());
+    let local = builder_of(&machine, &[web()]);
+    machine.pannier(["image", "copy", &local, &format!("docker://{name}")]).ok();
+    build(&machine, &name).ok();
+    let blobs = fs_err::read_dir(store(&machine).join("blobs/sha256")).expect("a store").flatten();
+    let size = |entry: &fs_err::DirEntry| entry.metadata().map(|about| about.len()).unwrap_or_default();
+    let largest = blobs.max_by_key(size).expect("blobs").path();
+    let mut content = fs_err::read(&largest).expect("it can be read");
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    fs_err::write(&largest, content).expect("it can be spoilt");
+    // Else nobody would read it.
+    fs_err::remove_dir_all(store(&machine).join("rootfs")).expect("trees can be removed");
+    fs_err::create_dir(store(&machine).join("rootfs")).expect("it can be made");
+    let digest = largest.file_name().expect("a name").to_string_lossy().into_owned();
+    build(&machine, &name)
+        .ok()
+        .says(&format!("warning: blob sha256:{digest}"))
+        .says("corrupt: fetched again");
+    verify(&machine);
+
+    // One that is nowhere else is named, and the build ends.
+    let blob = machine.path("images/blobs/sha256").join(&digest);
+    let mut content = fs_err::read(&blob).expect("the layout has it too");
+    content[middle] ^= 1;
+    // Layouts of tests share their blobs by hard links.
+    fs_err::remove_file(&blob).expect("it is there");
+    fs_err::write(&blob, content).expect("it can be spoilt");
+    let fresh = Machine::new(PANNIER, Person::Caller);
+    fails_with(&fresh, 1, build(&fresh, &local)).says(&digest).says("corrupt");
+    verify(&fresh);
 }

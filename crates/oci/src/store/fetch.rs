@@ -229,12 +229,17 @@ impl Run<'_> {
         }
         self.store.discard(blob.digest)?;
         let place = self.store.origin();
-        if job.layer.blobs.origin() == place {
-            return Err(Error::CorruptBlob { digest: blob.digest, place: place.to_string(), found });
+        match self.download(job) {
+            Ok(()) => {
+                self.events.warning(&format!("blob {} in {place} was corrupt: fetched again", blob.digest));
+                self.unpack_stored(job)
+            }
+            // Only the store had it.
+            Err(Error::MissingBlob { .. }) => {
+                Err(Error::CorruptBlob { digest: blob.digest, place: place.to_string(), found })
+            }
+            Err(error) => Err(error),
         }
-        self.events.warning(&format!("blob {} in {place} was corrupt and is fetched again", blob.digest));
-        self.download(job)?;
-        self.unpack_stored(job)
     }
 }
 

@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use fs_err as fs;
 use sandbox::{Mount, MountError, Overlay};
 
+/// Free bytes of a disk that is as good as full.
+const NEARLY_FULL: u64 = 4 << 20;
+
 /// The folder of one build. Removed, mounts and all, when dropped.
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -51,6 +54,12 @@ impl Bench {
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// True when there is hardly any space on the disk, so that a buildpack may well have failed for the lack of it.
+    pub fn is_full(&self) -> bool {
+        rustix::fs::statvfs(&self.dir)
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < NEARLY_FULL)
     }
 
     /// An empty folder of ours.

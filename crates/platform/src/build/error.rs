@@ -90,6 +90,15 @@ pub enum BuildError {
     /// A buildpack failed.
     #[error(transparent)]
     Build(#[from] lifecycle::build::BuildError),
+    /// A buildpack failed, and there is no space where it writes.
+    #[error("no space is left on the disk of {}", store.display())]
+    FullDisk {
+        /// The store's folder.
+        store: std::path::PathBuf,
+        /// How the buildpack failed.
+        #[source]
+        source: lifecycle::build::BuildError,
+    },
     /// The image cannot be put together.
     #[error(transparent)]
     Export(#[from] lifecycle::export::ExportError),

@@ -41,7 +41,7 @@ fn remote(sources: &Sources, reference: &Reference, platform: &Platform) -> Resu
     let image = oci::source::remote(&sources.client, reference, platform)?;
     // The same image may be here already: then its layers are, and need not come again.
     match sources.store.image(reference, platform)? {
-        Some(local) if local.digest() == image.digest() => Ok(local),
+        Some(local) if local.digest() == image.digest() => Ok(sources.mending(local, reference)),
         _ => Ok(image),
     }
 }

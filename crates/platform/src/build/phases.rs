@@ -308,7 +308,13 @@ impl<'a> Run<'a> {
         let build_config = build_config(&root)?;
         let buildpacks = root.subdir("cnb/buildpacks")?;
         let inputs = self.build_inputs(detected, &buildpacks, build_config.as_ref());
-        let built = lifecycle::build::build(&inputs, &guest, self.events)?;
+        let built = lifecycle::build::build(&inputs, &guest, self.events).map_err(|source| {
+            // Looked at now: what takes the space goes with the bench.
+            match matches!(source, lifecycle::build::BuildError::Failed { .. }) && self.bench.is_full() {
+                true => BuildError::FullDisk { store: self.request.store.dir().to_owned(), source },
+                false => BuildError::Build(source),
+            }
+        })?;
         self.bench.unmount(name)?;
         Ok(built)
     }

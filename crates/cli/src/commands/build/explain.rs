@@ -14,7 +14,7 @@ use platform::project::ProjectError;
 use platform::selection::SelectionError;
 use platform::source::SourceError;
 
-use crate::error::CommandError;
+use crate::error::{CommandError, FULL_DISK};
 
 /// Lines of a program's output that an error shows.
 const TAIL: usize = 30;
@@ -75,7 +75,7 @@ fn exit_code(error: &BuildError) -> u8 {
     match error {
         BuildError::Detect(DetectError::NoGroup { errored: false, .. }) => NO_GROUP,
         BuildError::Detect(DetectError::NoGroup { errored: true, .. }) => DETECT_ERROR,
-        BuildError::Build(PhaseError::Failed { .. }) => BUILD_ERROR,
+        BuildError::Build(PhaseError::Failed { .. }) | BuildError::FullDisk { .. } => BUILD_ERROR,
         error if parse_error(error).is_some_and(ParseError::is_unsupported_api) => API,
         _ => 1,
     }
@@ -112,6 +112,7 @@ fn hint(error: &BuildError) -> Option<String> {
         BuildError::Build(PhaseError::Failed { .. }) => {
             Some("the buildpack's own words are above; --env passes it settings".to_owned())
         }
+        BuildError::FullDisk { .. } => Some(FULL_DISK.to_owned()),
         BuildError::Detect(DetectError::NoGroup { errored: false, .. }) => {
             Some("is --path the right folder? --buildpack names buildpacks to use".to_owned())
         }
@@ -155,7 +156,12 @@ fn detail(error: &BuildError, quiet: bool) -> Option<String> {
             Some(document(error))
         }
         BuildError::Detect(DetectError::NoGroup { report, .. }) => Some(groups(report)),
-        BuildError::Build(PhaseError::Failed { id, tail, .. }) if quiet => output(id, tail.as_bytes()),
+        BuildError::Build(PhaseError::Failed { id, tail, .. })
+        | BuildError::FullDisk { source: PhaseError::Failed { id, tail, .. }, .. }
+            if quiet =>
+        {
+            output(id, tail.as_bytes())
+        }
         error => parse_error(error).and_then(snippet),
     }
 }
