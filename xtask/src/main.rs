@@ -1,4 +1,4 @@
-//! Every developer command: `cargo xtask test`, `demo`, `dist`, `bench`.
+//! Every developer command: `cargo xtask test`, `demo`, `dist`, `bench`, `picture`.
 //!
 //! What lives here: which steps a command has, and what they need from the machine. What does not: anything a
 //! user of Pannier could want, and anything a test asserts.
@@ -9,6 +9,7 @@ mod demo;
 mod dependencies;
 mod dist;
 mod needs;
+mod picture;
 mod steps;
 mod test;
 
@@ -33,6 +34,8 @@ enum Command {
     Demo,
     /// Make the static binaries in dist/
     Dist,
+    /// Record a build in a terminal as docs/images/build.svg
+    Picture(picture::Arguments),
     /// Measure speed and memory against plain commands, and against the reference where it is given
     Bench(bench::Arguments),
 }
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
         Command::Test(arguments) => test::run(&shell, &arguments),
         Command::Demo => demo::run(&shell),
         Command::Dist => dist::run(&shell),
+        Command::Picture(arguments) => picture::run(&shell, &arguments),
         Command::Bench(arguments) => bench::run(&shell, &arguments),
     }
 }

@@ -10,7 +10,13 @@ use crate::commands;
 
 /// Turn source code into OCI images with Cloud Native Buildpacks: no daemon, no root, no Dockerfile.
 #[derive(Debug, Parser)]
-#[command(name = "pannier", version, max_term_width = 100, propagate_version = false)]
+#[command(
+    name = "pannier",
+    version,
+    max_term_width = 100,
+    propagate_version = false,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Examples:
   pannier build my-app --path .            build the folder with the default builder
   pannier run my-app                       run what was built

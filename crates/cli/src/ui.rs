@@ -14,7 +14,7 @@ use events::{Event, Events};
 
 use crate::cli::Global;
 use crate::error::CommandError;
-pub use style::{ERROR, HINT, Style, WARNING, bytes, duration};
+pub use style::{ERROR, HINT, Style, WARNING, bytes, duration, layer_name};
 
 /// Where all output of the program goes. Shared by all threads.
 #[derive(Debug)]

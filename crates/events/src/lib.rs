@@ -133,7 +133,7 @@ pub enum Event<'a> {
         /// The text, without a line end.
         text: &'a str,
     },
-    /// Bytes began to move.
+    /// Bytes began to move. Comes again when it becomes known only later how many there are.
     TransferStarted {
         /// Which way.
         kind: Transfer,

@@ -17,6 +17,10 @@ use crate::ui::{Style, bytes};
 /// Tries what sandboxes need: namespaces, ids, overlays, and a whole sandbox. With --store it also reads every blob of
 /// the store and follows every image. Ends with 1 when something is broken.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pannier doctor                     can this machine build and run?
+  pannier doctor --store             is every byte of the store as it should be?
+  pannier doctor --store --repair    remove what is not")]
 pub struct DoctorArgs {
     /// Check the store too: every blob's digest, and everything that images refer to
     #[arg(long)]

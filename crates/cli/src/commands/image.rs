@@ -13,6 +13,11 @@ use crate::error::CommandError;
 
 /// List, copy and remove images
 #[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  pannier image list
+  pannier image copy my-app docker://registry.example/team/app:v1
+  pannier image remove my-app")]
 pub struct ImageArgs {
     #[command(subcommand)]
     command: ImageCommand,

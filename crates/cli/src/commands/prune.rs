@@ -13,6 +13,9 @@ use crate::ui::bytes;
 /// Removes blobs and unpacked layers that no image in `pannier image list` needs, and what interrupted builds left.
 /// No build may be running.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pannier prune              what no image needs
+  pannier prune --caches     the layers kept between builds, too")]
 pub struct PruneArgs {
     /// Also remove what was kept of earlier builds: the next build of every app starts from nothing
     #[arg(long)]

@@ -9,6 +9,8 @@ use crate::error::CommandError;
 
 /// Print the version
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pannier version")]
 pub struct VersionArgs {}
 
 /// Prints the version.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use events::{Event, Phase, Transfer};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,14 +11,25 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::plain::{Lines, phase_line};
 use super::style::Style;
 
+/// What is over sooner has no bar: it would only flicker.
+const WORTH_A_BAR: Duration = Duration::from_millis(150);
+
 /// Spinners and bars at the foot of the screen.
 #[derive(Debug)]
 pub struct Live {
     style: Style,
     bars: MultiProgress,
     phases: BTreeMap<Phase, ProgressBar>,
-    transfers: BTreeMap<(Transfer, String), ProgressBar>,
+    transfers: BTreeMap<(Transfer, String), Moving>,
     lines: Lines,
+}
+
+/// A transfer under way.
+#[derive(Debug)]
+struct Moving {
+    since: Instant,
+    total: Option<u64>,
+    bar: Option<ProgressBar>,
 }
 
 impl Live {
@@ -62,23 +73,18 @@ impl Live {
         match event {
             Event::PhaseStarted { phase } => self.phase_started(*phase),
             Event::PhaseEnded { phase, elapsed } => self.phase_ended(*phase, *elapsed),
-            Event::ModuleStarted { phase, id, version } => {
-                if let Some(bar) = self.phases.get(phase) {
-                    bar.set_message(format!("{} {id} {version}", phase.name()));
-                }
-            }
+            Event::ModuleStarted { phase, id, version } => self.module_started(*phase, id, version),
             Event::ModuleEnded { .. } => self.flush_output(),
             Event::Output { phase, bytes, .. } => self.output(*phase, bytes),
-            Event::Info { text } => self.out(text),
-            Event::Debug { text } => self.out(&self.style.dim(text)),
-            Event::TransferStarted { kind, id, total } => self.transfer_started(*kind, id, *total),
-            Event::TransferProgress { kind, id, done } => {
-                if let Some(bar) = self.transfers.get(&(*kind, (*id).to_owned())) {
-                    bar.set_position(*done);
-                }
+            Event::Info { text } | Event::Debug { text } => self.out(&self.style.dim(text)),
+            Event::TransferStarted { kind, id, total } => {
+                let moving = Moving { since: Instant::now(), total: *total, bar: None };
+                self.transfers.entry((*kind, (*id).to_owned())).or_insert(moving);
             }
+            Event::TransferProgress { kind, id, done } => self.moved(*kind, id, *done),
             Event::TransferEnded { kind, id, .. } => {
-                if let Some(bar) = self.transfers.remove(&(*kind, (*id).to_owned())) {
+                let moving = self.transfers.remove(&(*kind, (*id).to_owned()));
+                if let Some(bar) = moving.and_then(|moving| moving.bar) {
                     bar.finish_and_clear();
                 }
             }
@@ -103,41 +109,39 @@ impl Live {
         self.out(&line);
     }
 
-    fn transfer_started(&mut self, kind: Transfer, id: &str, total: Option<u64>) {
-        let bar = self.bars.add(match total {
-            Some(total) => ProgressBar::new(total),
-            None => ProgressBar::no_length(),
-        });
-        bar.set_style(template(match total {
-            Some(_) => "    {msg:32!} {wide_bar:.cyan/dim} {bytes:>10} / {total_bytes:<10} {eta:>4}",
-            None => "    {msg:32!} {bytes:>10} {bytes_per_sec}",
-        }));
-        let verb = match kind {
-            Transfer::Pull => "pull",
-            Transfer::Unpack => "unpack",
-            Transfer::Pack => "layer",
-            Transfer::Push => "push",
-        };
-        let id_short = id.strip_prefix("sha256:").map_or(id, |hex| &hex[..hex.len().min(12)]);
-        bar.set_message(format!("{verb} {id_short}"));
-        self.transfers.insert((kind, id.to_owned()), bar);
+    fn module_started(&mut self, phase: Phase, id: &str, version: &str) {
+        self.flush_output();
+        if let Some(bar) = self.phases.get(&phase) {
+            bar.set_message(format!("{} {id} {version}", phase.name()));
+        }
+        if phase == Phase::Build {
+            self.out(&format!(
+                "{} {}",
+                self.style.heading("→"),
+                self.style.heading(&format!("{id} {version}"))
+            ));
+        }
+    }
+
+    fn moved(&mut self, kind: Transfer, id: &str, done: u64) {
+        let Some(moving) = self.transfers.get_mut(&(kind, id.to_owned())) else { return };
+        if moving.bar.is_none() && moving.since.elapsed() >= WORTH_A_BAR {
+            moving.bar = Some(self.bars.add(bar(kind, id, moving.total)));
+        }
+        if let Some(bar) = &moving.bar {
+            bar.set_position(done);
+        }
     }
 
     fn output(&mut self, phase: Phase, bytes: &[u8]) {
-        let mut whole = Vec::new();
-        self.lines.push(phase, bytes, |_, line| {
-            whole.extend_from_slice(line);
-            whole.push(b'\n');
-        });
+        let (style, mut whole) = (self.style, Vec::new());
+        self.lines.push(phase, bytes, |_, line| add_line(style, &mut whole, line));
         self.scroll(&whole);
     }
 
     fn flush_output(&mut self) {
-        let mut whole = Vec::new();
-        self.lines.finish(|_, line| {
-            whole.extend_from_slice(line);
-            whole.push(b'\n');
-        });
+        let (style, mut whole) = (self.style, Vec::new());
+        self.lines.finish(|_, line| add_line(style, &mut whole, line));
         self.scroll(&whole);
     }
 
@@ -151,6 +155,37 @@ impl Live {
             let _ = out.flush();
         });
     }
+}
+
+/// A line of a buildpack's, with an end to colours that it leaves on.
+fn add_line(style: Style, whole: &mut Vec<u8>, line: &[u8]) {
+    whole.extend_from_slice(style.stamp().as_bytes());
+    whole.extend_from_slice(line);
+    if line.contains(&0x1b) {
+        whole.extend_from_slice(b"\x1b[0m");
+    }
+    whole.push(b'\n');
+}
+
+/// A bar for a transfer; how much there is of a layer is not known before it is packed.
+fn bar(kind: Transfer, id: &str, total: Option<u64>) -> ProgressBar {
+    let (bar, text) = match total {
+        Some(total) => (
+            ProgressBar::new(total),
+            "    {msg:32!} {wide_bar:.cyan/dim} {bytes:>10} / {total_bytes:<10} {eta:>4}",
+        ),
+        None => (ProgressBar::no_length(), "    {msg:32!} {bytes:>10}  {bytes_per_sec}"),
+    };
+    let verb = match kind {
+        Transfer::Pull => "pull",
+        Transfer::Unpack => "unpack",
+        Transfer::Pack => "layer",
+        Transfer::Push => "push",
+    };
+    let id = id.strip_prefix("sha256:").map_or(id, |hex| &hex[..hex.len().min(12)]);
+    bar.set_style(template(text));
+    bar.set_message(format!("{verb} {}", super::style::layer_name(id)));
+    bar
 }
 
 fn template(text: &str) -> ProgressStyle {

@@ -85,6 +85,19 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// The name of a layer for people: `app` for `slice-1`, `launcher` for `buildpacksio/lifecycle:launcher`.
+pub fn layer_name(id: &str) -> String {
+    match id.strip_prefix("buildpacksio/lifecycle:").unwrap_or(id) {
+        "launch.sbom" => "SBOM".to_owned(),
+        "process-types" => "processes".to_owned(),
+        "slice-1" => "app".to_owned(),
+        other => match other.strip_prefix("slice-") {
+            Some(number) => format!("app, slice {number}"),
+            None => other.to_owned(),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +108,11 @@ mod tests {
         assert_eq!(bytes(1_300_000_000), "1.3 GB");
         assert_eq!(duration(Duration::from_millis(42)), "42 ms");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 05 s");
+    }
+
+    #[test]
+    fn layers_have_names_for_people() {
+        let names = ["slice-1", "slice-2", "buildpacksio/lifecycle:process-types", "example/node:modules"];
+        assert_eq!(names.map(layer_name), ["app", "app, slice 2", "processes", "example/node:modules"]);
     }
 }

@@ -40,7 +40,8 @@ impl LayerMaker<'_> {
     ) -> Result<Made, ExportError> {
         let failed = |source| ExportError::Pack { id: id.to_owned(), source };
         if let Some(layer) = previous_sha.and_then(|sha| self.find_previous(sha)) {
-            let hashed = layer::pack::hash(&|_| (), fill).map_err(failed)?;
+            self.started(id, None);
+            let hashed = layer::pack::hash(&|done| self.progress(id, done), fill).map_err(failed)?;
             if hashed.diff_id == layer.diff_id {
                 return Ok(self.reuse(id, layer));
             }
@@ -75,8 +76,8 @@ impl LayerMaker<'_> {
         id: &str,
         fill: &dyn Fn(&mut Tar<'_, '_>) -> Result<(), PackError>,
     ) -> Result<Made, ExportError> {
-        let kind = Transfer::Pack;
-        let progress = |done| self.events.event(Event::TransferProgress { kind, id, done });
+        self.started(id, None);
+        let progress = |done| self.progress(id, done);
         let options = Options { compression: self.compression, progress: &progress, ..Options::default() };
         let mut blob = self.store.unhashed_blob_writer()?;
         let packed = layer::pack::pack(&options, &mut blob, fill)
@@ -89,8 +90,16 @@ impl LayerMaker<'_> {
     }
 
     fn tell(&self, id: &str, total: Option<u64>, reused: bool) {
-        let kind = Transfer::Pack;
-        self.events.event(Event::TransferStarted { kind, id, total });
-        self.events.event(Event::TransferEnded { kind, id, reused });
+        self.started(id, total);
+        self.events.event(Event::TransferEnded { kind: Transfer::Pack, id, reused });
+    }
+
+    /// How large a layer is, is known when it is there: this is said twice then.
+    fn started(&self, id: &str, total: Option<u64>) {
+        self.events.event(Event::TransferStarted { kind: Transfer::Pack, id, total });
+    }
+
+    fn progress(&self, id: &str, done: u64) {
+        self.events.event(Event::TransferProgress { kind: Transfer::Pack, id, done });
     }
 }

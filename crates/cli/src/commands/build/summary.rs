@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use events::Phase;
+use oci::{ImageName, Reference};
 use platform::build::{LayerState, Outcome};
 
 use super::BuildArgs;
-use crate::ui::{Ui, bytes, duration};
+use crate::ui::{Style, Ui, bytes, duration, layer_name};
+
+/// The most columns that a line of many parts takes.
+const WIDTH: usize = 78;
 
 /// Prints it. Quiet: only `name@digest`.
 pub fn print(ui: &Ui, args: &BuildArgs, outcome: &Outcome) {
@@ -16,31 +21,51 @@ pub fn print(ui: &Ui, args: &BuildArgs, outcome: &Outcome) {
     let mut lines = vec![String::new(), style.heading("Layers")];
     let base: Vec<_> = outcome.layers.iter().filter(|layer| layer.state == LayerState::Base).collect();
     let base_size: u64 = base.iter().map(|layer| layer.size).sum();
-    lines.push(layer_line("base", bytes(base_size), &format!("run image, {} layers", base.len())));
+    let count = if base.len() == 1 { "1 layer".to_owned() } else { format!("{} layers", base.len()) };
+    lines.push(layer_line("base", bytes(base_size), &format!("run image, {count}")));
     for layer in outcome.layers.iter().filter(|layer| layer.state != LayerState::Base) {
         let state = if layer.state == LayerState::New { "new" } else { "reused" };
-        lines.push(layer_line(state, bytes(layer.size), &layer.name));
+        lines.push(layer_line(state, bytes(layer.size), &layer_name(&layer.name)));
     }
     lines.push(style.heading("Time"));
-    let total: Duration = outcome.times.iter().map(|(_, time)| *time).sum();
-    let times: Vec<String> = outcome
-        .times
-        .iter()
-        .filter(|(_, time)| time.as_millis() > 0)
-        .map(|(phase, time)| format!("{} {}", phase.name(), duration(*time)))
-        .collect();
-    lines.push(format!("  {}   ({})", duration(total), times.join(", ")));
+    lines.extend(time_lines(&outcome.times));
     lines.push(style.heading("Image"));
     for name in &outcome.names {
-        lines.push(format!("  {}", style.good(name)));
+        lines.push(shown_name(style, args, name));
     }
     lines.push(format!("  {}", outcome.digest));
+    lines.push(String::new());
     lines.push(next_step(args, outcome));
     ui.result(&lines.join("\n"));
 }
 
+/// A name in the local store as a person types it, any other as it is.
+fn shown_name(style: Style, args: &BuildArgs, name: &str) -> String {
+    let local = matches!(args.image.parse(), Ok(ImageName::Plain(_))) && !args.publish;
+    match name.parse::<Reference>() {
+        Ok(reference) if local => format!("  {}  (local store)", style.good(&reference.familiar())),
+        _ => format!("  {}", style.good(name)),
+    }
+}
+
 fn layer_line(state: &str, size: String, name: &str) -> String {
     format!("  {state:<7} {size:>9}  {name}")
+}
+
+/// The whole, and the phases that took any time worth a word, in lines that fit on a narrow terminal.
+fn time_lines(times: &[(Phase, Duration)]) -> Vec<String> {
+    let total: Duration = times.iter().map(|(_, time)| *time).sum();
+    let start = format!("  {:<9}", duration(total));
+    let indent = " ".repeat(start.len());
+    let mut lines = vec![start];
+    for (phase, time) in times.iter().filter(|(_, time)| time.as_millis() > 0) {
+        let part = format!("  {} {}", phase.name(), duration(*time));
+        match lines.last_mut() {
+            Some(line) if line.len() + part.len() <= WIDTH => line.push_str(&part),
+            _ => lines.push(format!("{indent}{part}")),
+        }
+    }
+    lines
 }
 
 fn next_step(args: &BuildArgs, outcome: &Outcome) -> String {
@@ -53,5 +78,25 @@ fn next_step(args: &BuildArgs, outcome: &Outcome) -> String {
             outcome.processes[0],
             outcome.processes.join(", ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_fit() {
+        let phases =
+            [Phase::Resolve, Phase::Analyze, Phase::Detect, Phase::Restore, Phase::Build, Phase::Export];
+        let lines = time_lines(&phases.map(|phase| (phase, Duration::from_millis(12_340))));
+        assert_eq!(
+            lines,
+            [
+                "  1 min 14 s  resolve 12.34 s  analyze 12.34 s  detect 12.34 s",
+                "              restore 12.34 s  build 12.34 s  export 12.34 s",
+            ]
+        );
+        assert_eq!(time_lines(&[(Phase::Cache, Duration::from_micros(10))]), ["  0 ms     "]);
     }
 }

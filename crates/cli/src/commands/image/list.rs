@@ -13,6 +13,10 @@ use crate::ui::bytes;
 
 /// List the images of the local store
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pannier image list
+  pannier image list --output json
+  pannier image list --quiet         names only")]
 pub struct ListArgs {
     /// How to print them; json has everything in full
     #[arg(short, long, value_enum, default_value_t = Format::Human)]

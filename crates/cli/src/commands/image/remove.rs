@@ -12,6 +12,8 @@ use crate::error::CommandError;
 ///
 /// Takes their names away. What no other image needs is freed by `pannier prune`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pannier image remove my-app && pannier prune")]
 pub struct RemoveArgs {
     /// Their names
     #[arg(required = true, value_name = "NAME")]
