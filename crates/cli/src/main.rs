@@ -19,9 +19,11 @@ mod error;
 mod signals;
 mod ui;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 /// Stock musl malloc is several times slower on the small allocations that JSON and maps make.
 #[global_allocator]
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::MissingSubcommand => return help(),
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
@@ -52,4 +55,15 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code)
         }
     }
+}
+
+/// Says what could follow on what was typed. clap does so by itself, but not where the environment stands for an
+/// option.
+fn help() -> ExitCode {
+    let mut command = cli::Cli::command();
+    command.build();
+    let verb = std::env::args_os().skip(1).find_map(|word| command.find_subcommand(word).cloned());
+    let mut command = verb.unwrap_or(command);
+    let _ = write!(std::io::stderr(), "{}", command.render_help());
+    ExitCode::from(2)
 }

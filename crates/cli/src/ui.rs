@@ -3,6 +3,7 @@
 //! The narrative goes to standard output, warnings and errors to standard error. Not here: what to say (the
 //! libraries' events and the verbs decide that).
 
+mod foot;
 mod live;
 mod plain;
 mod style;

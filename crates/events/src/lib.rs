@@ -84,7 +84,7 @@ pub enum Event<'a> {
         /// Which one.
         phase: Phase,
     },
-    /// A phase ended, well or not.
+    /// A phase ended well. One that fails is told by the error it ends with.
     PhaseEnded {
         /// Which one.
         phase: Phase,

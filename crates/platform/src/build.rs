@@ -43,12 +43,14 @@ struct Clock<'a> {
 }
 
 impl Clock<'_> {
-    fn phase<T>(&mut self, phase: Phase, work: impl FnOnce() -> T) -> T {
+    fn phase<T, E>(&mut self, phase: Phase, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         self.events.event(Event::PhaseStarted { phase });
         let start = Instant::now();
         let result = work();
         let elapsed = start.elapsed();
-        self.events.event(Event::PhaseEnded { phase, elapsed });
+        if result.is_ok() {
+            self.events.event(Event::PhaseEnded { phase, elapsed });
+        }
         self.times.push((phase, elapsed));
         result
     }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use events::{Event, Phase, Transfer};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::foot::Foot;
 use super::plain::{Lines, phase_line};
-use super::style::Style;
+use super::style::{Style, without_colors};
 
 /// What is over sooner has no bar: it would only flicker.
 const WORTH_A_BAR: Duration = Duration::from_millis(150);
@@ -34,7 +35,10 @@ struct Moving {
 
 impl Live {
     pub fn new(style: Style) -> Self {
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(12));
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
+            Box::<Foot>::default(),
+            12,
+        ));
         Self { style, bars, phases: BTreeMap::new(), transfers: BTreeMap::new(), lines: Lines::default() }
     }
 
@@ -93,8 +97,12 @@ impl Live {
     }
 
     fn phase_started(&mut self, phase: Phase) {
+        // One that failed, and after which the work goes on, did not say that it ended.
+        for (_, failed) in std::mem::take(&mut self.phases) {
+            failed.finish_and_clear();
+        }
         let bar = self.bars.add(ProgressBar::new_spinner());
-        bar.set_style(template("{spinner:.cyan} {wide_msg} {elapsed:>6}"));
+        bar.set_style(template("{spinner:.cyan} {msg}  {elapsed:.dim}"));
         bar.set_message(phase.name());
         bar.enable_steady_tick(Duration::from_millis(100));
         self.phases.insert(phase, bar);
@@ -126,7 +134,7 @@ impl Live {
     fn moved(&mut self, kind: Transfer, id: &str, done: u64) {
         let Some(moving) = self.transfers.get_mut(&(kind, id.to_owned())) else { return };
         if moving.bar.is_none() && moving.since.elapsed() >= WORTH_A_BAR {
-            moving.bar = Some(self.bars.add(bar(kind, id, moving.total)));
+            moving.bar = Some(add_bar(&self.bars, kind, id, moving.total));
         }
         if let Some(bar) = &moving.bar {
             bar.set_position(done);
@@ -160,21 +168,25 @@ impl Live {
 /// A line of a buildpack's, with an end to colours that it leaves on.
 fn add_line(style: Style, whole: &mut Vec<u8>, line: &[u8]) {
     whole.extend_from_slice(style.stamp().as_bytes());
-    whole.extend_from_slice(line);
-    if line.contains(&0x1b) {
+    if !style.color {
+        whole.extend_from_slice(&without_colors(line));
+    } else if line.contains(&0x1b) {
+        whole.extend_from_slice(line);
         whole.extend_from_slice(b"\x1b[0m");
+    } else {
+        whole.extend_from_slice(line);
     }
     whole.push(b'\n');
 }
 
-/// A bar for a transfer; how much there is of a layer is not known before it is packed.
-fn bar(kind: Transfer, id: &str, total: Option<u64>) -> ProgressBar {
+/// Adds a bar for a transfer; how much there is of a layer is not known before it is packed.
+fn add_bar(bars: &MultiProgress, kind: Transfer, id: &str, total: Option<u64>) -> ProgressBar {
     let (bar, text) = match total {
         Some(total) => (
             ProgressBar::new(total),
-            "    {msg:32!} {wide_bar:.cyan/dim} {bytes:>10} / {total_bytes:<10} {eta:>4}",
+            "    {msg:32!} {bar:16.cyan/dim} {decimal_bytes:>9} / {decimal_total_bytes:<9} {eta}",
         ),
-        None => (ProgressBar::no_length(), "    {msg:32!} {bytes:>10}  {bytes_per_sec}"),
+        None => (ProgressBar::no_length(), "    {msg:32!} {decimal_bytes:>9}  {decimal_bytes_per_sec}"),
     };
     let verb = match kind {
         Transfer::Pull => "pull",
@@ -183,6 +195,8 @@ fn bar(kind: Transfer, id: &str, total: Option<u64>) -> ProgressBar {
         Transfer::Push => "push",
     };
     let id = id.strip_prefix("sha256:").map_or(id, |hex| &hex[..hex.len().min(12)]);
+    // Before anything is set: a bar of its own draws itself wherever the cursor is.
+    let bar = bars.add(bar);
     bar.set_style(template(text));
     bar.set_message(format!("{verb} {}", super::style::layer_name(id)));
     bar

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use events::{Event, Phase, Transfer};
 
-use super::style::{Style, bytes, duration};
+use super::style::{Style, bytes, duration, without_colors};
 
 /// Writes whole lines; a piece of a line from a buildpack waits for the rest.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Plain {
 fn write_output(style: Style, phase: Phase, line: &[u8]) {
     let mut out = std::io::stdout().lock();
     let _ = write!(out, "{}{} ", style.stamp(), style.dim(&format!("[{}]", phase.name())));
-    let _ = out.write_all(line);
+    let _ = if style.color { out.write_all(line) } else { out.write_all(&without_colors(line)) };
     let _ = out.write_all(b"\n");
     let _ = out.flush();
 }

@@ -85,6 +85,24 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// What a program printed, without its colours. Anything else it tells a terminal stays.
+pub fn without_colors(line: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(start) = rest.windows(2).position(|pair| pair == b"\x1b[") {
+        let (before, code) = rest.split_at(start);
+        plain.extend_from_slice(before);
+        let length = code[2..].iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b';' | b':')).count();
+        let end = if code.get(2 + length) == Some(&b'm') { 3 + length } else { 2 };
+        if end == 2 {
+            plain.extend_from_slice(&code[..2]);
+        }
+        rest = &code[end..];
+    }
+    plain.extend_from_slice(rest);
+    plain
+}
+
 /// The name of a layer for people: `app` for `slice-1`, `launcher` for `buildpacksio/lifecycle:launcher`.
 pub fn layer_name(id: &str) -> String {
     match id.strip_prefix("buildpacksio/lifecycle:").unwrap_or(id) {
@@ -114,5 +132,12 @@ mod tests {
     fn layers_have_names_for_people() {
         let names = ["slice-1", "slice-2", "buildpacksio/lifecycle:process-types", "example/node:modules"];
         assert_eq!(names.map(layer_name), ["app", "app, slice 2", "processes", "example/node:modules"]);
+    }
+
+    #[test]
+    fn colors_are_taken_out_and_nothing_else() {
+        assert_eq!(without_colors(b"\x1b[1;33mstep\x1b[0m 1\x1b[m"), b"step 1");
+        assert_eq!(without_colors(b"a\x1b[2Kb\x1b[3"), b"a\x1b[2Kb\x1b[3");
+        assert_eq!(without_colors("naïve\x1b".as_bytes()), "naïve\x1b".as_bytes());
     }
 }

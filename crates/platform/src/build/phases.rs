@@ -91,7 +91,10 @@ pub(super) fn run(
     run.kept.look(&built.modules)?;
     let exported = clock.phase(Phase::Export, || export::export(&run, &detected, &built))?;
     run.reports(&exported)?;
-    clock.phase(Phase::Cache, || run.keep(&built, &exported));
+    clock.phase(Phase::Cache, || {
+        run.keep(&built, &exported);
+        Ok::<_, BuildError>(())
+    })?;
     Ok(run.outcome(&exported, &built, std::mem::take(&mut clock.times)))
 }
 
