@@ -89,7 +89,7 @@ impl Tree {
 
     /// The tar cut off in the middle: what a truncated download leaves.
     pub fn into_truncated_tar(mut self) -> Vec<u8> {
-        self.tar.truncate(self.tar.len() - 100);
+        self.tar.truncate(self.tar.len() - 1000);
         self.tar
     }
 }

@@ -143,7 +143,6 @@ everyone! {
 layer deps launch,cache
 cd "$CNB_LAYERS_DIR/deps"
 [ -e old ] || [ -e new ] || { mkdir old; echo content > old/file; exit 0; }
-busybox=$(command -v busybox)
 if [ -e old ]; then perl -e 'rename("old", "new") or do { print STDERR "rename: $!\n"; exit 18 }'; fi
 echo "renamed: $(cat new/file)"
 "#;

@@ -92,9 +92,14 @@ fn broken_tars() {
     let mut endless = whole.clone().into_tar();
     // A size that no layer can have.
     endless[124..136].copy_from_slice(b"77777777777\0");
-    for tar in [whole.into_truncated_tar(), garbled, endless, vec![1, 2, 3]] {
+    for (what, tar) in [
+        ("truncated", whole.into_truncated_tar()),
+        ("garbled", garbled),
+        ("endless", endless),
+        ("too short", vec![1, 2, 3]),
+    ] {
         let output = run_layers(&machine, Base::Small.run().layer_tar(tar), "true");
-        assert!(output.code() != 0, "{output}");
+        assert!(output.code() != 0, "{what}: {output}");
         output.says("sha256:");
     }
     machine.pannier(["doctor", "--store"]).ok();

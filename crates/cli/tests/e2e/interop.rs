@@ -101,7 +101,10 @@ fn podman() {
             "run",
             "--rm",
             "--network=host",
-            "--cgroups=disabled",
+            "--cgroups=no-conmon",
+            // Podman raises these; not everywhere may root do that.
+            "--ulimit=nofile=1024:1024",
+            "--ulimit=nproc=1000:1000",
             "--security-opt",
             "seccomp=unconfined",
             "--quiet",
