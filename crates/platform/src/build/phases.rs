@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
         let platform = bench.folder("platform")?;
         write_env(&bench.folder("platform/env")?, &resolved.env)?;
         let platform_env = resolved.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let base_env = base_env(&resolved.builder, &User::with_id(&view, uid)?);
+        let base_env = base_env(&resolved.builder, &User::with_id(&view, uid)?, request);
         Ok(Self {
             request,
             resolved,
@@ -401,14 +401,19 @@ fn target(run_image: &Image) -> TargetMetadata {
     }
 }
 
-/// The environment of the builder's containers: its configuration, and what a container engine adds.
-fn base_env(builder: &Image, user: &User) -> BTreeMap<OsString, OsString> {
+/// The variables of ours that buildpacks see too, in both cases.
+const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
+
+/// The environment of the builder's containers: its configuration, what a container engine adds, and our proxies.
+fn base_env(builder: &Image, user: &User, request: &BuildRequest) -> BTreeMap<OsString, OsString> {
     let vars = builder.config.config.env.iter().filter_map(|entry| entry.split_once('='));
     let mut env: BTreeMap<OsString, OsString> =
         vars.map(|(name, value)| (name.into(), value.into())).collect();
     let home = user.home.clone().unwrap_or_else(|| PathBuf::from("/"));
     env.entry("HOME".into()).or_insert_with(|| home.into_os_string());
     env.entry("HOSTNAME".into()).or_insert_with(|| HOSTNAME.into());
+    let proxies = PROXIES.iter().filter_map(|name| Some(((*name).into(), (request.host_env.0)(name)?)));
+    env.extend(proxies);
     env
 }
 
