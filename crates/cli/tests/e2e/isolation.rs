@@ -37,15 +37,15 @@ everyone! {
     fn secrets(machine: &Machine) {
         let script = r#"
 fact env "$(env)"
-fact environ "$(cat /proc/*/environ 2>/dev/null | tr '\0' '\n' | grep -c e2e-secret || true)"
-fact cmdline "$(cat /proc/*/cmdline 2>/dev/null | tr '\0' '\n' | grep -c e2e-password || true)"
+fact environ "$(cat /proc/*/environ 2>/dev/null | tr '\0' '\n' | grep -c "[e]2e-secret" || true)"
+fact cmdline "$(cat /proc/*/cmdline 2>/dev/null | tr '\0' '\n' | grep -c "[e]2e-password" || true)"
 fact descriptors "$(for f in /proc/self/fd/*; do readlink $f; done | grep -v -e '^pipe' -e '^/dev/null' -e /proc -e "$0" | tr '\n' ' ' || true)"
 "#;
         let builder = builder_of(machine, &[facts("test/nosy", script)]);
         let output = build(machine, &builder)
             .env("CNB_REGISTRY_AUTH", "{\"registry.test\":\"Bearer e2e-secret\"}")
             .env("AWS_SECRET_ACCESS_KEY", "e2e-secret")
-            .arg("--verbose")
+            .args(["--verbose", "--tag", "e2e-password"])
             .ok();
         output.never_says("e2e-secret");
         let image = built(machine);

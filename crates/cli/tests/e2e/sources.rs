@@ -301,6 +301,8 @@ fn pull_policies() {
     let builder = push_builder(&machine, &registry.host(), &[]);
     build(&machine, &builder).args(["--pull-policy", "never"]).fails().says(&builder);
     build(&machine, &builder).args(["--pull-policy", "if-not-present"]).ok();
+    let run = format!("{}/test/run:1", registry.host());
+    machine.pannier(["image", "copy", &format!("docker://{run}"), &run]).ok();
     registry.forget();
     build(&machine, &builder).args(["--pull-policy", "never"]).ok();
     assert!(registry.seen().is_empty(), "{:?}", registry.seen());
