@@ -75,6 +75,7 @@ fn listen(which: &[i32]) -> std::io::Result<()> {
 }
 
 /// Cleans up and ends the process as the default action would, so that the caller sees the signal.
+#[expect(clippy::exit, reason = "a signal ends the program from whichever thread hears of it")]
 fn end_by(signal: i32) -> ! {
     // First of all, so that nobody writes any more where the cleanup removes.
     sandbox::end_all();
