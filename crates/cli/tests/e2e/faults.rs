@@ -188,6 +188,7 @@ fn a_spoilt_store() {
     machine.pannier(["doctor", "--store"]).fails().says(&digest[..12]);
     machine.pannier(["image", "copy", &name, "oci-archive:a.tar"]).ok();
     testkit::ReadImage::from_archive(&machine.path("work/a.tar"), None);
+    machine.pannier(["image", "copy", &format!("docker://{name}"), &name]).ok();
     machine.pannier(["doctor", "--store"]).ok();
 }
 
