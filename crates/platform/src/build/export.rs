@@ -7,7 +7,7 @@ use layer::pack::{Ids as LayerIds, Owner};
 use lifecycle::build::Built;
 use lifecycle::detect::Detected;
 use lifecycle::export::{ExportInputs, Exported};
-use oci::Reference;
+use oci::{ImageName, Origin, Reference};
 use sandbox::Ids;
 
 use super::phases::{PLATFORM_API, Run};
@@ -56,6 +56,7 @@ pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Resul
     };
     let failed = |source| BuildError::Sink { name: request.destination.to_string(), source };
     let Some(reference) = resolve::registry_of(&request.destination) else {
+        keep_run_image(run).map_err(failed)?;
         let exported = lifecycle::export::export(&inputs, &|_| (), run.events)?;
         let sinks = oci::Sinks { store: request.store.clone(), client: (*request.client).clone() };
         let names: Vec<Reference> = request.tags.iter().filter_map(|tag| tag.reference().cloned()).collect();
@@ -73,6 +74,18 @@ pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Resul
         push.finish(&exported.image, &tags).map_err(failed)?;
         Ok(exported)
     })
+}
+
+/// Keeps a run image that came from a registry under its name: its layers are needed for the image in any case,
+/// and the next build then needs no registry.
+fn keep_run_image(run: &Run<'_>) -> Result<(), oci::Error> {
+    let store = &run.request.store;
+    let image = &run.run_image.image;
+    if let (ImageName::Plain(reference), Some(Origin::Registry(_))) = (&run.run_image.name, image.origin()) {
+        let kept = store.fetch(image, run.events)?;
+        store.tag_image(reference, &kept)?;
+    }
+    Ok(())
 }
 
 /// Who owns what in new layers: where one id is all there is, the disk cannot say.
