@@ -58,6 +58,7 @@ pub enum Command {
     Build(Box<commands::build::BuildArgs>),
     Run(Box<commands::run::RunArgs>),
     Inspect(commands::inspect::InspectArgs),
+    Builder(Box<commands::builder::BuilderArgs>),
     Image(commands::image::ImageArgs),
     Prune(commands::prune::PruneArgs),
     Doctor(commands::doctor::DoctorArgs),

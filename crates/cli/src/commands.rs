@@ -1,6 +1,7 @@
 //! One file per verb: its arguments, and what it does with the libraries.
 
 pub mod build;
+pub mod builder;
 pub mod doctor;
 pub mod image;
 pub mod inspect;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, CommandError> {
     let context = Context::from_environment(&cli.global, ui)?;
     match cli.command {
         Command::Build(args) => build::run(&context, &args),
+        Command::Builder(args) => builder::run(&context, &args),
         Command::Image(args) => image::run(&context, &args),
         Command::Inspect(args) => inspect::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),

@@ -306,9 +306,34 @@ impl Tar<'_, '_> {
             rustix::fs::Mode::empty(),
         );
         let file = File::from(file.at("open", path)?);
-        let size = rustix::fs::fstat(&file).map(Meta::from).at("stat", path)?.size;
+        self.sized_file(name, &file, path, mode, uid, gid)
+    }
+
+    /// Adds an open regular file, which was resolved by somebody who does not trust its path, from its start.
+    pub fn opened_file(
+        &mut self,
+        name: &Path,
+        file: &File,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    ) -> Result<(), PackError> {
+        self.sized_file(name, file, name, mode, uid, gid)
+    }
+
+    /// `path` names it when it cannot be read.
+    fn sized_file(
+        &mut self,
+        name: &Path,
+        file: &File,
+        path: &Path,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    ) -> Result<(), PackError> {
+        let size = rustix::fs::fstat(file).map(Meta::from).at("stat", path)?.size;
         self.entry(Header { mode, uid, gid, size, ..header(name, Flag::File) })?;
-        self.content(&file, size, || path.to_owned())
+        self.content(file, size, || path.to_owned())
     }
 
     /// Adds a tree: the directories above it, itself, and all below it.

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use events::{Event, Events, Phase};
 
 pub use error::BuildError;
+pub(crate) use images::open_from;
 pub use outcome::{LayerReport, LayerState, Outcome};
 pub use request::{BuildRequest, HostEnv, InvalidPullPolicy, PullPolicy, RestoreMode};
 pub(crate) use resolve::unpacker;

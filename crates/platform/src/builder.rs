@@ -1,8 +1,10 @@
 //! Reading a builder: what its labels and the files below `/cnb` say (pack's builder format; platform.md,
 //! "Build Image").
 //!
-//! Files win over labels where both say the same thing, because the lifecycle reads the files. Not here: making
-//! a builder.
+//! Files win over labels where both say the same thing, because the lifecycle reads the files. Making a builder is
+//! in [`create`].
+
+pub mod create;
 
 use cnb::ParseError;
 use cnb::builder::{BuilderMetadata, BuilderRunImage};

@@ -28,7 +28,7 @@ use crate::document::DocumentError;
 use crate::locator::{Locator, LocatorError};
 use crate::project::InlineBuildpack;
 
-pub(crate) use folder::hide;
+pub(crate) use folder::{hide, mode};
 pub use folder::{stage, unpack_archive};
 
 /// The most that an archive may hold, in bytes: many times what the largest buildpack has.
@@ -63,7 +63,7 @@ pub enum Content {
         /// The layer, unpacked: the module is at [`guest_path`] below it. Others use the same tree.
         tree: PathBuf,
         /// The layer as it is in the package.
-        layer: Layer,
+        layer: Box<Layer>,
     },
 }
 

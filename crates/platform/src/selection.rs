@@ -78,6 +78,17 @@ pub enum SelectionError {
         /// The modules that the builder has.
         on_builder: Vec<String>,
     },
+    /// A plain name that is not on the builder and not an image either.
+    #[error("{text} is not on the builder, and no package of this name can be had")]
+    Nowhere {
+        /// The name.
+        text: String,
+        /// The modules that the builder has.
+        on_builder: Vec<String>,
+        /// What became of looking for an image.
+        #[source]
+        source: ModuleError,
+    },
     /// A module cannot be had.
     #[error(transparent)]
     Module(#[from] ModuleError),
@@ -220,14 +231,20 @@ impl Selector<'_> {
     }
 
     fn located(&mut self, text: &str, base: &Path) -> Result<ModuleId, SelectionError> {
-        let failed = |source| SelectionError::Locator {
-            source,
-            on_builder: self.on_builder.iter().map(ToString::to_string).collect(),
-        };
+        let on_builder = || self.on_builder.iter().map(ToString::to_string).collect();
+        let failed = |source| SelectionError::Locator { source, on_builder: on_builder() };
         match Locator::parse(text, base, self.on_builder).map_err(failed)? {
             Locator::OnBuilder(wanted) => self.version_of(wanted),
             locator => {
-                let modules = self.loader.load(Kind::Buildpack, &locator, base)?;
+                let plain =
+                    matches!(&locator, Locator::Image(name) if name.parse::<oci::Reference>().is_ok());
+                let modules = match self.loader.load(Kind::Buildpack, &locator, base) {
+                    Err(source @ ModuleError::Image { .. }) if plain => {
+                        let (text, on_builder) = (text.to_owned(), on_builder());
+                        return Err(SelectionError::Nowhere { text, on_builder, source });
+                    }
+                    modules => modules?,
+                };
                 self.add(modules)
             }
         }

@@ -4,6 +4,9 @@ mod explain;
 mod request;
 mod summary;
 
+pub use explain::{document, module_hint, snippet};
+pub use request::destination;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

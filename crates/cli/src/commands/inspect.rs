@@ -1,6 +1,6 @@
 //! `pannier inspect`: what is in an image.
 
-mod human;
+pub mod human;
 
 use std::process::ExitCode;
 

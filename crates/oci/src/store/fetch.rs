@@ -3,7 +3,7 @@
 //! Two groups of threads take one layer after another: those that download and those that unpack. A layer that
 //! comes is read along from the file it is written to ([`super::follow`]). The first error stops everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -59,7 +59,9 @@ impl Store {
     }
 
     fn lowers(&self, image: &Image, unpacker: &Unpacker) -> Vec<PathBuf> {
-        let layers = image.layers().iter().rev();
+        // An overlay takes each tree once. Of equal layers the highest says all that the others do.
+        let mut seen = BTreeSet::new();
+        let layers = image.layers().iter().rev().filter(|layer| seen.insert(layer.diff_id));
         layers.map(|layer| self.rootfs_path(&unpacker.kind, layer.diff_id)).collect()
     }
 

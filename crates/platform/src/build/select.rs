@@ -42,6 +42,8 @@ pub(super) fn select(
     if builder.order.order.is_empty() {
         return Err(BuilderError::NoOrder.into());
     }
+    // A package can have a layer that the builder has too, and an overlay takes each tree once.
+    resolved.lowers.retain(|lower| !selected.lowers.contains(lower));
     resolved.lowers.splice(0..0, selected.lowers.iter().cloned());
     Ok(selected)
 }

@@ -201,7 +201,7 @@ fn normalise(dir: &Path) -> io::Result<()> {
 
 /// The mode that a file of a module has in builders, as with `pack`: everybody may read it, and run it if anybody
 /// may; the programs of the specification can always be run.
-fn mode(path: &Path, mode: u32) -> u32 {
+pub(crate) fn mode(path: &Path, mode: u32) -> u32 {
     let program =
         ["bin/build", "bin/detect", "bin/generate"].iter().any(|program| Path::new(program) == path);
     if program || mode & 0o111 != 0 { 0o755 } else { 0o644 }

@@ -96,7 +96,7 @@ impl Loader<'_> {
             let reason = format!("{path} holds {}, expected {id}", descriptor.module());
             return Err(not_a_package(place, id.kind, reason));
         }
-        let content = Content::Layer { tree, layer: layer.clone() };
+        let content = Content::Layer { tree, layer: Box::new(layer.clone()) };
         Ok(Module { descriptor, content, place: place.to_owned() })
     }
 }

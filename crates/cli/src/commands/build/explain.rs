@@ -91,7 +91,9 @@ fn hint(error: &BuildError) -> Option<String> {
         | BuildError::Write { source, .. }
         | BuildError::Store(source) => source.hint(),
         BuildError::Selection(SelectionError::Locator { source, .. }) => source.help.clone(),
-        BuildError::Selection(SelectionError::Module(error)) => module_hint(error),
+        BuildError::Selection(
+            SelectionError::Module(error) | SelectionError::Nowhere { source: error, .. },
+        ) => module_hint(error),
         BuildError::Selection(SelectionError::Versions { id, .. }) => {
             Some(format!("say which: {id}@VERSION"))
         }
@@ -167,13 +169,13 @@ fn detail(error: &BuildError, quiet: bool) -> Option<String> {
 }
 
 /// The lines with a caret, without the message: that is what the error's own line says.
-fn document(error: &DocumentError) -> String {
+pub fn document(error: &DocumentError) -> String {
     let text = error.render(false);
     text.split_once('\n').map_or_else(|| text.clone(), |(_, snippet)| snippet.to_owned())
 }
 
 /// The line that is meant, with carets under the place.
-fn snippet(error: &ParseError) -> Option<String> {
+pub fn snippet(error: &ParseError) -> Option<String> {
     let place = error.place.as_ref()?;
     let number = place.line.to_string();
     let margin = " ".repeat(number.len());

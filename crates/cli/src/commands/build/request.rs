@@ -101,7 +101,7 @@ fn request(
 }
 
 /// A plain name with `--publish` is one in a registry.
-fn destination(text: &str, publish: bool) -> Result<ImageName, CommandError> {
+pub fn destination(text: &str, publish: bool) -> Result<ImageName, CommandError> {
     match text.parse()? {
         ImageName::Plain(reference) | ImageName::Registry(reference) if reference.digest().is_some() => {
             Err(CommandError::new(format!(

@@ -40,6 +40,20 @@ pub fn show(style: Style, name: &str, image: &Inspection) -> String {
     text.lines.join("\n")
 }
 
+/// The text about a builder alone.
+pub fn show_builder(style: Style, name: &str, image: &Inspection, builder: &Builder) -> String {
+    let mut text = Text { style, lines: Vec::new() };
+    text.heading("Image");
+    text.fact("name", name);
+    text.fact("digest", &image.digest.to_string());
+    text.fact("platform", &image.platform);
+    text.fact("created", image.created.as_deref().unwrap_or_default());
+    text.fact("distro", image.base.distro.as_deref().unwrap_or_default());
+    text.fact("stack", image.base.stack.as_deref().unwrap_or_default());
+    text.builder(builder);
+    text.lines.join("\n")
+}
+
 struct Text {
     style: Style,
     lines: Vec<String>,
