@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`basics`] | one build and one run, the options of `pannier build` |
 //! | [`order`] | which buildpacks take part: groups, plans, composites, targets |
+//! | [`modules`] | buildpacks that are not on the builder, builders that are made |
 //! | [`environment`] | what a buildpack finds around it |
 //! | [`outputs`] | what a buildpack can write: layers, processes, slices, labels, SBOMs |
 //! | [`launching`] | what the launcher does with it |
@@ -26,6 +27,7 @@ mod hostile;
 mod interop;
 mod isolation;
 mod launching;
+mod modules;
 mod order;
 mod outputs;
 mod rust;

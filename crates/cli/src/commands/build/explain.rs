@@ -42,12 +42,12 @@ pub fn failure(error: BuildError, quiet: bool) -> CommandError {
 /// What could have been asked for instead of a buildpack that is not there.
 fn on_builder(error: &BuildError) -> Option<String> {
     match error {
-        BuildError::Selection(SelectionError::Locator { on_builder, .. }) => {
-            Some(match on_builder.as_slice() {
-                [] => "the builder has no buildpacks".to_owned(),
-                known => format!("the builder has: {}", known.join(", ")),
-            })
-        }
+        BuildError::Selection(
+            SelectionError::Locator { on_builder, .. } | SelectionError::Nowhere { on_builder, .. },
+        ) => Some(match on_builder.as_slice() {
+            [] => "the builder has no buildpacks".to_owned(),
+            known => format!("the builder has: {}", known.join(", ")),
+        }),
         _ => None,
     }
 }
