@@ -49,7 +49,6 @@ pub struct Module {
 
 /// Where the files of a module are on this machine.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a build has a handful of modules")]
 pub enum Content {
     /// The module's own folder. It is the user's unless `ours`.
     Folder {
