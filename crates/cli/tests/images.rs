@@ -120,7 +120,7 @@ fn mistakes_are_one_clear_line() {
     let home = temp.path();
     fs::write(home.join("x.tar"), "not a tar at all").unwrap();
     for (arguments, expected) in [
-        (&["inspect", "oci:nowhere"][..], "invalid OCI layout nowhere: it has no file `oci-layout`"),
+        (&["inspect", "oci:nowhere"][..], "no OCI layout in nowhere: no such folder"),
         (&["inspect", "oci-archive:x.tar"], "invalid archive x.tar: it is not a tar"),
         (&["inspect", "UPPER"], "invalid image reference `UPPER`: the repository must be lower case"),
         (&["image", "copy", "docker-daemon:x", "y"], "unsupported transport `docker-daemon:`"),

@@ -5,8 +5,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fs_err as fs;
 
@@ -17,6 +17,8 @@ use crate::error::Result;
 pub(super) struct Scratch {
     root: PathBuf,
     own: OnceLock<Own>,
+    /// Held while the folder is made.
+    making: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ struct Own {
 
 impl Scratch {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, own: OnceLock::new() }
+        Self { root, own: OnceLock::new(), making: Mutex::new(()) }
     }
 
     /// This store's folder; the first call also removes what dead processes left.
@@ -36,7 +38,10 @@ impl Scratch {
         if self.own.get().is_none() {
             fs::create_dir_all(&self.root)?;
             sweep(&self.root)?;
-            if let Err(spare) = self.own.set(Own::make(&self.root)?) {
+            let _making = lock(&self.making);
+            if self.own.get().is_none()
+                && let Err(spare) = self.own.set(Own::make(&self.root)?)
+            {
                 spare.remove();
             }
         }
@@ -48,6 +53,8 @@ impl Scratch {
     /// Removes the folder while others may still write there: what they add meanwhile stays for the next sweep, and so
     /// does the lock file that tells of it.
     pub(super) fn abandon(&self) {
+        // Never let go: a folder that another thread made from now on would stay.
+        std::mem::forget(lock(&self.making));
         let Some(own) = self.own.get() else { return };
         // Whoever still writes fails as its folders go away, so a few rounds do.
         for _ in 0..50 {
@@ -58,6 +65,10 @@ impl Scratch {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }
+}
+
+fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits a while for this process's folders below `root` to be removed by whoever is doing it.
