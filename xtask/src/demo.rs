@@ -47,9 +47,10 @@ pub fn run(shell: &Shell) -> Result<()> {
     let page = fetch(&mut server.0, port)?;
     step("start the image and fetch its page", start);
 
-    let expected = fs::read_to_string(shell.current_dir().join(APP).join("index.html"))?;
+    let expected = fs::read_to_string(shell.current_dir().join(APP).join("public/index.html"))?;
     ensure!(page.ends_with(&expected), "the page is not the app's:\n{page}");
-    println!("\n{page}\n");
+    let head = page.strip_suffix(&expected).unwrap_or(&page).trim_end();
+    println!("\n{head}\n\n... and the {} bytes of {APP}/public/index.html\n", expected.len());
 
     let start = Instant::now();
     server.stop()?;

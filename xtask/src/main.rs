@@ -2,7 +2,11 @@
 //!
 //! What lives here: which steps a command has, and what they need from the machine. What does not: anything a
 //! user of Pannier could want, and anything a test asserts.
-#![expect(clippy::print_stdout, reason = "a command-line program that talks to developers")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program that talks to developers"
+)]
 
 mod bench;
 mod demo;
@@ -12,6 +16,8 @@ mod needs;
 mod picture;
 mod steps;
 mod test;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -40,7 +46,17 @@ enum Command {
     Bench(bench::Arguments),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let arguments = Arguments::parse();
     let shell = Shell::new()?;
     shell.change_dir(workspace()?);
