@@ -170,14 +170,23 @@ impl Endpoint {
             Err(error) if may_speak_plainly(&error) => error,
             Err(error) => return Err(error),
         };
-        match ping(&url("http")?) {
-            Ok(response) => {
-                self.learn(&response);
-                drain(response);
-                Ok(*plain.insert(true))
+        let http = url("http")?;
+        for tries in 1.. {
+            match ping(&http) {
+                Ok(response) => {
+                    self.learn(&response);
+                    drain(response);
+                    return Ok(*plain.insert(true));
+                }
+                Err(ErrorKind::Refused { .. }) => break,
+                // A connection that broke says nothing about what is spoken there.
+                Err(_) if tries <= self.config.retry.retries => {
+                    std::thread::sleep(self.config.retry.delay(tries));
+                }
+                Err(_) => break,
             }
-            Err(_) => Err(error),
         }
+        Err(error)
     }
 
     /// Sends a request with what the registry wants to see, follows redirects, and tries again what may pass.
