@@ -1,4 +1,4 @@
-//! Builder images out of buildpacks, laid out as `pack builder create` lays them out.
+//! Builder images out of buildpacks and image extensions, laid out as `pack builder create` lays them out.
 
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,9 @@ use crate::tree::Tree;
 pub struct Builder {
     base: Base,
     buildpacks: Vec<Buildpack>,
+    extensions: Vec<Buildpack>,
     order: Vec<Vec<(String, bool)>>,
+    order_extensions: Vec<Vec<(String, bool)>>,
     run_images: Vec<String>,
     files: Vec<(String, String)>,
     system: Option<Value>,
@@ -24,7 +26,9 @@ impl Builder {
         Self {
             base,
             buildpacks: Vec::new(),
+            extensions: Vec::new(),
             order: Vec::new(),
+            order_extensions: Vec::new(),
             run_images: vec![base.run_reference()],
             files: Vec::new(),
             system: None,
@@ -43,6 +47,20 @@ impl Builder {
     #[must_use]
     pub fn buildpack(mut self, buildpack: Buildpack) -> Self {
         self.buildpacks.push(buildpack);
+        self
+    }
+
+    /// Adds an image extension, in no group yet.
+    #[must_use]
+    pub fn extension(mut self, extension: Buildpack) -> Self {
+        self.extensions.push(extension);
+        self
+    }
+
+    /// Adds a group of image extensions, all of them optional as they always are.
+    #[must_use]
+    pub fn extension_group(mut self, members: &[&str]) -> Self {
+        self.order_extensions.push(members.iter().map(|&name| (name.to_owned(), false)).collect());
         self
     }
 
@@ -102,17 +120,18 @@ impl Builder {
     /// The finished image.
     pub fn image(&self) -> Image {
         let mut image = self.base.build().layer(folders());
-        let mut layers = Map::new();
-        for buildpack in &self.buildpacks {
-            let tar = buildpack.layer().into_tar();
-            let mut about = json!({"api": buildpack.api_version(), "layerDiffID": digest(&tar)});
-            if buildpack.is_composite() {
-                about["order"] = composite_order(buildpack.tables_toml());
+        let mut layers = [Map::new(), Map::new()];
+        for module in self.buildpacks.iter().chain(&self.extensions) {
+            let tar = module.layer().into_tar();
+            let mut about = json!({"api": module.api_version(), "layerDiffID": digest(&tar)});
+            if module.is_composite() {
+                about["order"] = composite_order(module.tables_toml());
             }
-            let versions = layers.entry(buildpack.id()).or_insert_with(|| json!({}));
-            versions[buildpack.version()] = about;
+            let of_kind = &mut layers[usize::from(module.is_extension())];
+            of_kind.entry(module.id()).or_insert_with(|| json!({}))[module.version()] = about;
             image = image.layer_tar(tar);
         }
+        let [buildpack_layers, extension_layers] = layers;
         let order_toml = self.order_toml();
         image = image.layer(Tree::new().dir("/cnb", 0o755).file("/cnb/order.toml", 0o644, order_toml));
         image = image.layer(Tree::new().dir("/cnb", 0o755).file("/cnb/run.toml", 0o644, self.run_toml()));
@@ -124,42 +143,39 @@ impl Builder {
         if let Some(system) = &self.system {
             image = image.label("io.buildpacks.buildpack.system", system.to_string());
         }
+        if !self.extensions.is_empty() {
+            let order = order_label(&self.order_extensions, &self.extensions);
+            image = image
+                .label("io.buildpacks.extension.layers", Value::Object(extension_layers).to_string())
+                .label("io.buildpacks.buildpack.order-extensions", order.to_string());
+        }
         image
             .field("WorkingDir", json!("/layers"))
             .user(&format!("{CNB}:{CNB}"))
             .label("io.buildpacks.builder.metadata", self.metadata().to_string())
-            .label("io.buildpacks.buildpack.layers", Value::Object(layers).to_string())
-            .label("io.buildpacks.buildpack.order", self.order_label().to_string())
+            .label("io.buildpacks.buildpack.layers", Value::Object(buildpack_layers).to_string())
+            .label("io.buildpacks.buildpack.order", order_label(&self.order, &self.buildpacks).to_string())
     }
 
     fn order_toml(&self) -> String {
+        let orders = [
+            ("order", &self.order, &self.buildpacks),
+            ("order-extensions", &self.order_extensions, &self.extensions),
+        ];
         let mut toml = String::new();
-        for group in &self.order {
-            toml.push_str("[[order]]\n");
-            for (id, optional) in group {
-                let (id, version) = split(id, &self.buildpacks);
-                toml.push_str(&format!("[[order.group]]\nid = \"{id}\"\nversion = \"{version}\"\n"));
-                if *optional {
-                    toml.push_str("optional = true\n");
+        for (table, groups, known) in orders {
+            for group in groups {
+                toml.push_str(&format!("[[{table}]]\n"));
+                for (id, optional) in group {
+                    let (id, version) = split(id, known);
+                    toml.push_str(&format!("[[{table}.group]]\nid = \"{id}\"\nversion = \"{version}\"\n"));
+                    if *optional {
+                        toml.push_str("optional = true\n");
+                    }
                 }
             }
         }
         toml
-    }
-
-    fn order_label(&self) -> Value {
-        let groups = self.order.iter().map(|group| {
-            let members = group.iter().map(|(id, optional)| {
-                let (id, version) = split(id, &self.buildpacks);
-                let mut member = json!({"id": id, "version": version});
-                if *optional {
-                    member["optional"] = json!(true);
-                }
-                member
-            });
-            json!({"group": members.collect::<Vec<_>>()})
-        });
-        Value::Array(groups.collect())
     }
 
     fn run_toml(&self) -> String {
@@ -167,15 +183,17 @@ impl Builder {
     }
 
     fn metadata(&self) -> Value {
-        let buildpacks = self.buildpacks.iter();
-        let buildpacks =
-            buildpacks.map(|known| json!({"id": known.id(), "version": known.version()})).collect::<Vec<_>>();
+        let ids = |modules: &[Buildpack]| {
+            let ids = modules.iter().map(|known| json!({"id": known.id(), "version": known.version()}));
+            Value::Array(ids.collect())
+        };
+        let extensions = Some(&self.extensions).filter(|extensions| !extensions.is_empty());
         let images =
             self.run_images.iter().map(|image| json!({"image": image, "mirrors": null})).collect::<Vec<_>>();
         json!({
             "description": "made by a test",
-            "buildpacks": buildpacks,
-            "extensions": null,
+            "buildpacks": ids(&self.buildpacks),
+            "extensions": extensions.map(|extensions| ids(extensions)),
             "stack": {"runImage": images[0]},
             "images": images,
             "lifecycle": {
@@ -191,12 +209,29 @@ impl Builder {
     }
 }
 
+/// An order as labels have it.
+fn order_label(order: &[Vec<(String, bool)>], known: &[Buildpack]) -> Value {
+    let groups = order.iter().map(|group| {
+        let members = group.iter().map(|(id, optional)| {
+            let (id, version) = split(id, known);
+            let mut member = json!({"id": id, "version": version});
+            if *optional {
+                member["optional"] = json!(true);
+            }
+            member
+        });
+        json!({"group": members.collect::<Vec<_>>()})
+    });
+    Value::Array(groups.collect())
+}
+
 /// The folders every builder has.
 fn folders() -> Tree {
     let mut tree = Tree::new();
     for folder in [
         "/cnb",
         "/cnb/buildpacks",
+        "/cnb/extensions",
         "/cnb/build-config",
         "/cnb/build-config/env",
         "/platform",
@@ -254,6 +289,8 @@ mod tests {
         );
         let builder =
             Builder::new(Base::Small).buildpack(inner).buildpack(outer).group(&["test/outer", "test/inner?"]);
+        let extension = Buildpack::extension("test/ext", "3").generate("exit 0");
+        let builder = builder.extension(extension).extension_group(&["test/ext"]);
         let folder = tempfile::tempdir().expect("a folder");
         let layout = Layout::new(folder.path());
         layout.add("b", &builder.system(&["test/inner"], &[]).build_config("A.append", "x").image());
@@ -264,6 +301,12 @@ mod tests {
             image.layers.iter().find(|layer| layer.diff_id == diff_id).expect("the layer the label names");
         assert!(layer.names().contains(&"/cnb/buildpacks/test_inner/2/bin/build"));
         assert_eq!(layers["test/outer"]["1"]["order"][0]["group"][0]["id"], "test/inner");
+        assert!(image.text("/cnb/extensions/test_ext/3/extension.toml").contains("[extension]"));
+        assert_eq!(
+            image.json_label("io.buildpacks.buildpack.order-extensions"),
+            json!([{"group": [{"id": "test/ext", "version": "3"}]}])
+        );
+        assert!(image.json_label("io.buildpacks.extension.layers")["test/ext"]["3"]["api"] == "0.12");
         let order = image.json_label("io.buildpacks.buildpack.order");
         assert_eq!(order[0]["group"][1], json!({"id": "test/inner", "version": "2", "optional": true}));
         assert!(image.text("/cnb/system.toml").contains("[[system.pre.buildpacks]]"));

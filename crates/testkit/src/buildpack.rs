@@ -1,4 +1,4 @@
-//! Buildpacks out of shell scripts.
+//! Buildpacks and image extensions out of shell scripts.
 
 use std::path::Path;
 
@@ -18,8 +18,16 @@ pub struct Buildpack {
     api: String,
     keys: String,
     tables: String,
-    composite: bool,
+    kind: Kind,
     files: Vec<(String, u32, Vec<u8>)>,
+}
+
+/// What a descriptor describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Component,
+    Composite,
+    Extension,
 }
 
 /// What every script starts with: it stops at the first thing that goes wrong, and has the specification's names.
@@ -34,7 +42,7 @@ impl Buildpack {
             api: "0.12".into(),
             keys: String::new(),
             tables: String::new(),
-            composite: false,
+            kind: Kind::Component,
             files: Vec::new(),
         };
         plain.detect("exit 0").build("exit 0")
@@ -44,8 +52,17 @@ impl Buildpack {
     pub fn composite(id: &str, version: &str, order: &str) -> Self {
         let mut composite = Self::new(id, version).tables(order);
         composite.files.clear();
-        composite.composite = true;
+        composite.kind = Kind::Composite;
         composite
+    }
+
+    /// An image extension of API 0.12 without any program: it always detects, and what it has for Dockerfiles is added
+    /// with [`Buildpack::generate`], or as files below `generate/`.
+    pub fn extension(id: &str, version: &str) -> Self {
+        let mut extension = Self::new(id, version);
+        extension.files.clear();
+        extension.kind = Kind::Extension;
+        extension
     }
 
     /// The buildpack API.
@@ -81,6 +98,12 @@ impl Buildpack {
     #[must_use]
     pub fn build(self, script: &str) -> Self {
         self.script("bin/build", script)
+    }
+
+    /// The body of an extension's `bin/generate`, a bash script. `$CNB_OUTPUT_DIR` is where Dockerfiles go.
+    #[must_use]
+    pub fn generate(self, script: &str) -> Self {
+        self.script("bin/generate", script)
     }
 
     /// Adds (or replaces) a script with the usual first lines.
@@ -121,7 +144,12 @@ impl Buildpack {
 
     /// Whether it is a composite.
     pub fn is_composite(&self) -> bool {
-        self.composite
+        self.kind == Kind::Composite
+    }
+
+    /// Whether it is an image extension.
+    pub fn is_extension(&self) -> bool {
+        self.kind == Kind::Extension
     }
 
     /// The order's TOML, for a composite.
@@ -129,10 +157,11 @@ impl Buildpack {
         &self.tables
     }
 
-    /// The descriptor, `buildpack.toml`.
+    /// The descriptor, `buildpack.toml` or `extension.toml`.
     pub fn descriptor(&self) -> String {
         let Self { id, version, api, keys, tables, .. } = self;
-        format!("api = \"{api}\"\n\n[buildpack]\nid = \"{id}\"\nversion = \"{version}\"\n{keys}\n{tables}")
+        let table = self.kind();
+        format!("api = \"{api}\"\n\n[{table}]\nid = \"{id}\"\nversion = \"{version}\"\n{keys}\n{tables}")
     }
 
     /// Writes the buildpack to a folder, which is made.
@@ -150,11 +179,13 @@ impl Buildpack {
         }
     }
 
-    /// The layer that a builder or a buildpack package has for it: `/cnb/buildpacks/<id>/<version>`.
+    /// The layer that a builder or a buildpack package has for it: `/cnb/buildpacks/<id>/<version>`, or below
+    /// `/cnb/extensions`.
     pub fn layer(&self) -> Tree {
-        let root = format!("/cnb/buildpacks/{}", self.id.replace('/', "_"));
+        let modules = format!("/cnb/{}s", self.kind());
+        let root = format!("{modules}/{}", self.id.replace('/', "_"));
         let root = [root.clone(), format!("{root}/{}", self.version)];
-        let mut tree = Tree::new().dir("/cnb", 0o755).dir("/cnb/buildpacks", 0o755);
+        let mut tree = Tree::new().dir("/cnb", 0o755).dir(&modules, 0o755);
         for folder in &root {
             tree = tree.dir(folder, 0o755);
         }
@@ -192,10 +223,15 @@ impl Buildpack {
             .label("io.buildpacks.buildpack.layers", Value::Object(layers).to_string())
     }
 
+    fn kind(&self) -> &'static str {
+        if self.is_extension() { "extension" } else { "buildpack" }
+    }
+
     fn all_files(&self) -> Vec<(String, u32, Vec<u8>)> {
         let mut files = self.files.clone();
-        if !files.iter().any(|(name, ..)| name == "buildpack.toml") {
-            files.push(("buildpack.toml".to_owned(), 0o644, self.descriptor().into_bytes()));
+        let descriptor = format!("{}.toml", self.kind());
+        if !files.iter().any(|(name, ..)| *name == descriptor) {
+            files.push((descriptor, 0o644, self.descriptor().into_bytes()));
         }
         files
     }
