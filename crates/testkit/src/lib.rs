@@ -7,7 +7,8 @@
 //! | [`machine`] | a folder with a home, a store and the real `pannier` binary |
 //! | [`tree`] | layer tars, entry by entry, hostile ones included |
 //! | [`image`] | images out of layers, written as OCI layouts |
-//! | [`base`] | base images: a small one, a Debian one, one without a shell |
+//! | [`base`] | base images: small ones, Debian, one without a shell, one without a package manager |
+//! | [`deb`] | Debian packages and a repository of them |
 //! | [`buildpack`], [`builder`] | buildpacks out of shell scripts, builder images out of buildpacks |
 //! | [`registry`] | registries: one in this process with faults, and Debian's `docker-registry` |
 //! | [`read`] | what an image in a layout or an archive contains |
@@ -18,6 +19,7 @@
 pub mod base;
 pub mod builder;
 pub mod buildpack;
+pub mod deb;
 pub mod image;
 pub mod machine;
 pub mod needs;
@@ -29,6 +31,7 @@ pub mod tree;
 pub use base::Base;
 pub use builder::Builder;
 pub use buildpack::Buildpack;
+pub use deb::Deb;
 pub use image::{Image, Layout};
 pub use machine::{Machine, Output};
 pub use person::Person;
