@@ -1,9 +1,11 @@
 //! `buildpack.toml` and `extension.toml` (buildpack.md and image_extension.md).
 
 use serde::{Deserialize, Deserializer};
+use toml::Value;
 
 use crate::error::{self, UNSUPPORTED_API};
 use crate::group::{Kind, ModuleId, OrderGroup};
+use crate::plan::BuildpackPlan;
 use crate::target::{Distro, Target};
 use crate::{ApiVersion, ParseError};
 
@@ -94,6 +96,31 @@ pub struct ModuleDescriptor {
     pub declared_targets: Vec<Target>,
     /// What it ran on before targets.
     pub stacks: Vec<Stack>,
+    /// The packages that an extension would install, by what it provides.
+    pub packages: Vec<ProvidedPackages>,
+}
+
+/// An entry of `[[metadata.packages]]` in `extension.toml`: what an extension installs when somebody requires
+/// `provides`. Not in the specification, which leaves `metadata` to the extension.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+pub struct ProvidedPackages {
+    /// What the extension provides, as its build plan calls it.
+    pub provides: String,
+    /// The packages that the build image has to have for it.
+    #[serde(default)]
+    pub build: Vec<String>,
+    /// The packages that the run image has to have for it.
+    #[serde(default)]
+    pub run: Vec<String>,
+}
+
+/// The packages that images have to have.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ImagePackages {
+    /// The build image.
+    pub build: Vec<String>,
+    /// The run image.
+    pub run: Vec<String>,
 }
 
 impl ModuleDescriptor {
@@ -125,7 +152,14 @@ impl ModuleDescriptor {
         if kind == Kind::Extension && !raw.order.is_empty() {
             return Err(ParseError::new(file, "an extension can not have an order"));
         }
-        Ok(Self { kind, api, info, order: raw.order, declared_targets: raw.targets, stacks: raw.stacks })
+        let packages = match kind {
+            Kind::Buildpack => Vec::new(),
+            Kind::Extension => {
+                packages(raw.metadata.as_ref()).map_err(|message| ParseError::new(file, message))?
+            }
+        };
+        let (order, declared_targets, stacks) = (raw.order, raw.targets, raw.stacks);
+        Ok(Self { kind, api, info, order, declared_targets, stacks, packages })
     }
 
     /// Reads the descriptor of the module that is found under this name. The name becomes the name of folders, so it
@@ -185,6 +219,26 @@ impl ModuleDescriptor {
         targets
     }
 
+    /// The packages that would do instead of this extension: those that it declares for everything that it is asked
+    /// for. None when it is asked for something that it declares no packages for, or for nothing at all.
+    pub fn packages_for(&self, asked: &BuildpackPlan) -> Option<ImagePackages> {
+        let mut all = ImagePackages::default();
+        for entry in &asked.entries {
+            let declared: Vec<_> = self.packages.iter().filter(|it| it.provides == entry.name).collect();
+            if declared.is_empty() {
+                return None;
+            }
+            for ProvidedPackages { build, run, .. } in declared {
+                all.build.extend(
+                    build.iter().filter(|name| !all.build.contains(name)).cloned().collect::<Vec<_>>(),
+                );
+                all.run
+                    .extend(run.iter().filter(|name| !all.run.contains(name)).cloned().collect::<Vec<_>>());
+            }
+        }
+        (!asked.entries.is_empty()).then_some(all)
+    }
+
     /// True when it may run in this execution environment. Only Buildpack API 0.12 and newer can say.
     pub fn matches_exec_env(&self, exec_env: &str) -> bool {
         !self.api.at_least(12) || crate::launch::matches_exec_env(&self.info.exec_env, exec_env)
@@ -203,6 +257,21 @@ fn check_id(id: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Reads `metadata.packages`. Metadata is the extension's own: what is no list of tables with `provides` is somebody
+/// else's idea of `packages`, and ignored.
+fn packages(metadata: Option<&Value>) -> Result<Vec<ProvidedPackages>, String> {
+    let entries = metadata.and_then(|table| table.get("packages")).and_then(Value::as_array);
+    entries
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.get("provides").is_some())
+        .map(|entry| {
+            let message = |error: toml::de::Error| format!("metadata.packages: {}", error.message());
+            entry.clone().try_into().map_err(message)
+        })
+        .collect()
+}
+
 #[derive(Deserialize)]
 struct RawDescriptor {
     api: toml::Spanned<ApiVersion>,
@@ -214,6 +283,8 @@ struct RawDescriptor {
     targets: Vec<Target>,
     #[serde(default)]
     stacks: Vec<Stack>,
+    #[serde(default)]
+    metadata: Option<Value>,
 }
 
 #[cfg(test)]
@@ -325,6 +396,37 @@ mod tests {
         assert_eq!(parse(text).unwrap().targets(|name| name == "generate")[0].os, "linux");
         let error = parse(&format!("{text}[[order]]\n[[order.group]]\nid='a'\n")).unwrap_err();
         assert_eq!(error.to_string(), "extension.toml: an extension can not have an order");
+    }
+
+    #[test]
+    fn packages_stand_for_what_an_extension_provides() {
+        let head = "api = '0.10'\n[extension]\nid = 'e'\nversion = '1'\n";
+        let parse =
+            |tail: &str| ModuleDescriptor::parse(Kind::Extension, "extension.toml", &format!("{head}{tail}"));
+        let descriptor = parse(
+            "[[metadata.packages]]\nprovides='pq'\nbuild=['libpq-dev']\nrun=['libpq5']\n\
+             [[metadata.packages]]\nprovides='ssl'\nrun=['libpq5', 'libssl3']\n",
+        )
+        .unwrap();
+        let asked = |names: &[&str]| {
+            let entry = |name: &&str| crate::plan::Require { name: (*name).into(), ..Default::default() };
+            descriptor.packages_for(&BuildpackPlan { entries: names.iter().map(entry).collect() })
+        };
+        let both = asked(&["pq", "ssl", "pq"]).unwrap();
+        assert_eq!(
+            (both.build, both.run),
+            (vec!["libpq-dev".into()], vec!["libpq5".into(), "libssl3".into()])
+        );
+        assert_eq!(asked(&["ssl"]).unwrap().build, Vec::<String>::new());
+        assert_eq!((asked(&["pq", "other"]), asked(&[])), (None, None));
+        // Metadata is anybody's.
+        for text in
+            ["[metadata]\npackages='x'\n", "[[metadata.packages]]\nname=1\n", "[metadata]\npackages=['a']\n"]
+        {
+            assert_eq!(parse(text).unwrap().packages, []);
+        }
+        let error = parse("[[metadata.packages]]\nprovides='x'\nrun='y'\n").unwrap_err().to_string();
+        assert!(error.starts_with("extension.toml: metadata.packages: invalid type"), "{error}");
     }
 
     #[test]

@@ -103,6 +103,22 @@ impl From<ImageIdentifier> for Node {
     }
 }
 
+/// The build image, where there are extensions.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default)]
+pub struct BuildImage {
+    /// A reference with a digest, an image id, or a path.
+    pub reference: String,
+    /// True when extensions change it.
+    pub extend: bool,
+}
+
+impl From<BuildImage> for Node {
+    fn from(image: BuildImage) -> Self {
+        Fields::new().with("reference", image.reference).flag("extend", image.extend).into()
+    }
+}
+
 /// The run image of a build.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default)]
@@ -135,8 +151,8 @@ pub struct Analyzed {
     /// The previous image, if there is one.
     #[serde(rename = "image")]
     pub previous_image: Option<ImageIdentifier>,
-    /// The build image, where extensions change it.
-    pub build_image: Option<ImageIdentifier>,
+    /// The build image, where extensions may change it.
+    pub build_image: Option<BuildImage>,
     /// The layers of the previous image.
     pub metadata: LayersMetadata,
     /// The run image.

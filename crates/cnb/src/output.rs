@@ -286,31 +286,63 @@ pub struct BuildArg {
     pub value: String,
 }
 
-/// The arguments for one kind of Dockerfile.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(default)]
-pub struct ExtendArgs {
-    /// In the order in which they were written.
+/// What is said of one kind of Dockerfile.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ExtendImage {
+    /// Its arguments, in the order in which they were written.
     pub args: Vec<BuildArg>,
+    /// The packages that it would install. Where the image has all of them there is nothing to do. Not in the
+    /// specification.
+    pub packages: Vec<String>,
 }
 
 /// `extend-config.toml`.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ExtendConfig {
     /// For `build.Dockerfile`.
-    pub build: ExtendArgs,
+    pub build: ExtendImage,
     /// For `run.Dockerfile`.
-    pub run: ExtendArgs,
+    pub run: ExtendImage,
 }
+
+/// Arguments that the lifecycle gives to each Dockerfile, so that nobody else can.
+const RESERVED_ARGS: [&str; 4] = ["base_image", "build_id", "user_id", "group_id"];
 
 impl ExtendConfig {
     /// Reads the text of `extend-config.toml`.
     ///
     /// # Errors
-    /// Text that is not TOML, or not of this shape.
+    /// Text that is not TOML, or not of this shape; an argument that has no name, or one of the lifecycle's own.
     pub fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
-        error::from_toml(file, text)
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Raw {
+            build: RawImage,
+            run: RawImage,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct RawImage {
+            args: Vec<Spanned<BuildArg>>,
+            packages: Vec<String>,
+        }
+        let image = |raw: RawImage| {
+            for arg in &raw.args {
+                let name = arg.as_ref().name.as_str();
+                let message = match name {
+                    "" => "an argument needs a name".to_owned(),
+                    _ if RESERVED_ARGS.contains(&name) => {
+                        format!("the argument '{name}' is the lifecycle's to give, expected another name")
+                    }
+                    _ => continue,
+                };
+                return Err(ParseError::at(file, message, text, arg.span()));
+            }
+            let args = raw.args.into_iter().map(Spanned::into_inner).collect();
+            Ok(ExtendImage { args, packages: raw.packages })
+        };
+        let raw: Raw = error::from_toml(file, text)?;
+        Ok(Self { build: image(raw.build)?, run: image(raw.run)? })
     }
 }
 
@@ -471,5 +503,34 @@ mod tests {
         let config = ExtendConfig::parse("extend-config.toml", text).unwrap();
         assert_eq!(config.build.args[0], BuildArg { name: "A".into(), value: "1".into() });
         assert_eq!(config.run.args[0].value, "");
+    }
+
+    #[test]
+    fn arguments_and_packages_of_both_dockerfiles_are_read() {
+        let config = ExtendConfig::parse(
+            "extend-config.toml",
+            "[build]\npackages=['gcc']\n[[build.args]]\nname='a'\nvalue='1'\n[[run.args]]\nname='b'\n",
+        )
+        .unwrap();
+        assert_eq!(config.build.packages, ["gcc"]);
+        assert_eq!(config.build.args, [BuildArg { name: "a".into(), value: "1".into() }]);
+        assert_eq!(config.run.args, [BuildArg { name: "b".into(), value: String::new() }]);
+        assert_eq!(ExtendConfig::parse("", "").unwrap(), ExtendConfig::default());
+    }
+
+    #[test]
+    fn arguments_of_the_lifecycle_are_not_for_extensions() {
+        for (text, expected) in [
+            (
+                "[[build.args]]\nname='a'\n[[build.args]]\nname='build_id'\n",
+                "x:3:1: the argument 'build_id' is",
+            ),
+            ("[[run.args]]\nname='user_id'\n", "x:1:1: the argument 'user_id' is"),
+            ("[[run.args]]\nname=''\n", "x:1:1: an argument needs a name"),
+            ("[run]\nargs='a'\n", "x:2:6: invalid type"),
+        ] {
+            let error = ExtendConfig::parse("x", text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 }
