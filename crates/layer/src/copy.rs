@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
 use crate::pack::Owner;
-use crate::root::DIRECTORY;
+use crate::root::{DIRECTORY, Root};
 use crate::walk::Walk;
 
 /// Whether an entry of a tree counts: its path below the tree, and whether it is a directory. A directory that does
@@ -74,7 +74,16 @@ pub struct Copied {
 /// Copies the tree at `from` to `to`, a directory that is made, or is there and has none of the entries yet. Modes and
 /// modification times are kept.
 pub fn copy_tree(from: &Path, to: &Path, options: &CopyOptions<'_>) -> Result<Copied, PathError> {
-    let (walk, meta) = Walk::new(from)?;
+    copy(Walk::new(from)?, to, options)
+}
+
+/// The same for a tree in a directory that is open already: whatever its path leads to now, that directory is copied.
+pub fn copy_root(from: &Root, to: &Path, options: &CopyOptions<'_>) -> Result<Copied, PathError> {
+    let fd = from.as_fd().try_clone_to_owned().at("open", from.path())?;
+    copy(Walk::of(fd, from.path())?, to, options)
+}
+
+fn copy((walk, meta): (Walk, Meta), to: &Path, options: &CopyOptions<'_>) -> Result<Copied, PathError> {
     match rustix::fs::mkdir(to, Mode::from_raw_mode(0o700)) {
         Err(Errno::EXIST) => (),
         result => result.at("create", to)?,

@@ -17,7 +17,7 @@ pub mod unpack;
 mod walk;
 
 pub use compress::{Compression, InvalidCompression};
-pub use copy::{Copied, CopyOptions, Keep, copy_tree};
+pub use copy::{Copied, CopyOptions, Keep, copy_root, copy_tree};
 pub use digest::{Digest, Hasher, InvalidDigest};
 pub use error::PathError;
 pub use fingerprint::{fingerprint, shape};

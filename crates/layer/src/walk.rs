@@ -42,6 +42,11 @@ impl Walk {
     pub(crate) fn new(root: &Path) -> Result<(Self, Meta), PathError> {
         let fd =
             rustix::fs::openat(CWD, root, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).at("open", root)?;
+        Self::of(fd, root)
+    }
+
+    /// Begins at an open directory, which `root` is the path of, for messages.
+    pub(crate) fn of(fd: OwnedFd, root: &Path) -> Result<(Self, Meta), PathError> {
         let meta = stat(fd.as_fd()).at("stat", root)?;
         let mut walk = Self {
             root: root.to_owned(),

@@ -8,6 +8,7 @@
 //! | [`env_dir`] | folders whose files are variables |
 //! | [`executor`] | how a phase runs a program it does not trust |
 //! | [`export`] | puts the image together |
+//! | [`generate`] | runs `bin/generate` of the group's extensions, finds the run image that they want |
 //! | [`restore`] | what of the previous build comes back |
 
 pub mod build;
@@ -17,7 +18,9 @@ pub mod env_dir;
 pub mod executor;
 pub mod export;
 mod files;
+pub mod generate;
 mod module_env;
+mod program;
 pub mod restore;
 #[cfg(test)]
 mod testing;

@@ -11,7 +11,7 @@ use cnb::launch::Process;
 use cnb::layer::{LayerToml, Store};
 use cnb::output::{BomEntry, BuildToml, Label, LaunchToml, Slice};
 use cnb::plan::{BuildpackPlan, Unmet};
-use events::{Event, Events, Phase};
+use events::{Events, Phase};
 use fs_err as fs;
 use layer::{Kind as FileKind, Root};
 
@@ -21,9 +21,7 @@ use crate::env_dir;
 use crate::executor::{Executor, Invocation, Place};
 use crate::files::{DESCRIPTOR_LIMIT, create_new, read_optional};
 use crate::module_env::ModuleEnv;
-
-/// Bytes of output that an error shows.
-const TAIL: usize = 4096;
+use crate::program::{self, Failure};
 
 /// What one buildpack left.
 #[derive(Debug, Default)]
@@ -114,24 +112,13 @@ fn execute(
     executor: &dyn Executor,
     events: &dyn Events,
 ) -> Result<(), BuildError> {
-    let mut tail = Vec::new();
-    let exit = executor
-        .run(invocation, &mut |stream, bytes| {
-            tail.extend_from_slice(bytes);
-            if tail.len() > 2 * TAIL {
-                tail.drain(..tail.len() - TAIL);
-            }
-            events.event(Event::Output { phase: Phase::Build, stream, bytes });
-        })
+    let result = program::run(Phase::Build, invocation, executor, events)
         .map_err(|source| BuildError::Exec { id: element.id.clone(), source })?;
-    if exit.success() {
-        return Ok(());
-    }
-    Err(BuildError::Failed {
+    result.map_err(|Failure { exit, tail }| BuildError::Failed {
         id: element.id.clone(),
         version: element.version.clone(),
         exit,
-        tail: String::from_utf8_lossy(&tail[tail.len().saturating_sub(TAIL)..]).into_owned(),
+        tail,
     })
 }
 
