@@ -20,6 +20,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::enter::{Ids, current_ids};
 use crate::helper;
+use crate::renames::{RenameWatch, Watcher};
 use crate::spec::Spec;
 use crate::status::{ExitStatus, Failure};
 use crate::wire::Job;
@@ -86,6 +87,7 @@ pub struct Child {
     pub stderr: Option<PipeReader>,
     /// The outer side of its terminal, with [`Spec::terminal`].
     pub terminal: Option<OwnedFd>,
+    watcher: Option<Watcher>,
     monitor: Pid,
     control: Arc<OwnedFd>,
     status: Option<ExitStatus>,
@@ -146,6 +148,7 @@ impl Spec {
             stdout: streams.stdout,
             stderr: streams.stderr,
             terminal: None,
+            watcher: None,
             monitor,
             control: Arc::new(control),
             status: None,
@@ -153,7 +156,7 @@ impl Spec {
         crate::live::note(monitor, &child.control);
         // Only the helper may hold these now, or their end would never be seen.
         drop((streams.theirs, ready_theirs, control_theirs));
-        child.wait_until_ready(ready)?;
+        child.wait_until_ready(ready, self.watch_renames)?;
         Ok(child)
     }
 
@@ -188,7 +191,11 @@ impl Spec {
 
 impl Child {
     /// Reads what the helper has to say until the program runs, which closes the pipe.
-    fn wait_until_ready(&mut self, mut ready: PipeReader) -> Result<(), SpawnError> {
+    fn wait_until_ready(
+        &mut self,
+        mut ready: PipeReader,
+        watch: Option<RenameWatch>,
+    ) -> Result<(), SpawnError> {
         let mut message = Vec::new();
         let read = ready.read_to_end(&mut message);
         if let Some(failure) = Failure::decode(&message) {
@@ -198,7 +205,18 @@ impl Child {
         }
         read.map_err(|source| SpawnError::Helper { step: "hear from it", source })?;
         // Init says hello before it starts the program, so silence here means that there is none.
-        self.terminal = receive_hello(&self.control).ok_or(SpawnError::Silent)?;
+        let (hello, terminal) = receive(&self.control).ok_or(SpawnError::Silent)?;
+        if hello != *helper::HELLO {
+            return Err(SpawnError::Silent);
+        }
+        self.terminal = terminal;
+        if let Some(watch) = watch {
+            // The program waits with its first rename until somebody listens.
+            let (_, listener) = receive(&self.control).ok_or(SpawnError::Silent)?;
+            let watcher = listener.map(|listener| Watcher::start(watch, listener, self.monitor)).transpose();
+            self.watcher =
+                watcher.map_err(|source| SpawnError::Helper { step: "watch its renames", source })?;
+        }
         Ok(())
     }
 
@@ -272,6 +290,17 @@ impl Child {
         self.signaller().signal(signal);
     }
 
+    /// Whether renames are looked at: when [`Spec::watch_renames`] is set, and the kernel lets us.
+    pub fn watches_renames(&self) -> bool {
+        self.watcher.is_some()
+    }
+
+    /// The first directory, by its path inside, whose rename the overlay of [`Spec::watch_renames`] refused because
+    /// one of its lowers has it. The program may have found another way.
+    pub fn refused_rename(&self) -> Option<&Path> {
+        self.watcher.as_ref().and_then(Watcher::refused)
+    }
+
     /// Something to signal the sandbox with from elsewhere.
     pub fn signaller(&self) -> Signaller {
         Signaller(Arc::clone(&self.control))
@@ -314,8 +343,8 @@ impl Drop for Child {
     }
 }
 
-/// Init's first message, and the terminal that may come with it.
-fn receive_hello(control: impl AsFd) -> Option<Option<OwnedFd>> {
+/// A message from inside, and the descriptor that may come with it.
+fn receive(control: impl AsFd) -> Option<([u8; 2], Option<OwnedFd>)> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut message = [0; 2];
@@ -323,12 +352,12 @@ fn receive_hello(control: impl AsFd) -> Option<Option<OwnedFd>> {
     let received =
         rustix::net::recvmsg(control, &mut [io::IoSliceMut::new(&mut message)], &mut ancillary, flags)
             .ok()?;
-    if received.bytes != 2 || message != *helper::HELLO {
+    if received.bytes != 2 {
         return None;
     }
-    let terminal = ancillary.drain().find_map(|message| match message {
+    let descriptor = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     });
-    Some(terminal)
+    Some((message, descriptor))
 }

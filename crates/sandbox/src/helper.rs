@@ -8,11 +8,13 @@ mod init;
 mod rootfs;
 
 use std::ffi::{CStr, OsStr};
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, waitpid};
 use rustix::thread::UnshareFlags;
 
@@ -24,6 +26,9 @@ use crate::wire::Job;
 pub(crate) const MARKER: &CStr = c"pannier-sandbox";
 /// Init's first message: everything is mounted, the program is next.
 pub(crate) const HELLO: &[u8; 2] = b"h0";
+
+/// The guest's message with the descriptor its renames come from, and the one when there is none.
+pub(crate) const LISTENER: [&[u8; 2]; 2] = [b"l0", b"l1"];
 
 /// The exit code of a helper that was not started by us.
 pub(crate) const EXIT_MISUSED: i32 = 125;
@@ -132,6 +137,18 @@ fn close_range(first: u32, flags: u32) -> io::Result<()> {
     // SAFETY: descriptors from `first` on are owned by nobody in this process.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends the caller a message, and a descriptor with it.
+fn send(control: &OwnedFd, message: &[u8; 2], descriptor: Option<&OwnedFd>) -> io::Result<()> {
+    let descriptors: Vec<_> = descriptor.into_iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    rustix::net::sendmsg(control, &[IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// Lets go of the program's streams, so that who reads them sees the end when the program ends.

@@ -26,6 +26,7 @@
 //! | `spec`, `wire` | what to run, and how it travels to the helper |
 //! | `child`, `status` | the running sandbox, seen from outside |
 //! | `helper` | the inside: monitor, init, root file system, the last steps before `execve` |
+//! | `renames` | which renames an overlay refused |
 //! | `caps`, `seccomp` | what the program may still do |
 //! | `probe` | what this machine allows, for `pannier doctor` |
 // Namespaces, forks and capability calls have no safe wrapper; keeping them in one crate is the point of it.
@@ -38,7 +39,7 @@ mod helper;
 mod live;
 mod mount;
 mod probe;
-
+mod renames;
 mod seccomp;
 mod spec;
 mod status;
@@ -52,6 +53,7 @@ pub use live::end_all;
 pub use mount::{Mount, MountError, Overlay, bind, tmpfs, unmount_below};
 
 pub use probe::{Check, Probe, Problem, probe};
+pub use renames::RenameWatch;
 pub use spec::{GuestMount, Network, Spec, Stdio};
 pub use status::{ExitStatus, Failure};
 pub use tree::{make_skeleton, remove_tree};

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use crate::renames::RenameWatch;
+
 /// The network a sandboxed program sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
@@ -119,6 +121,9 @@ pub struct Spec {
     pub stdout: Stdio,
     /// Standard error.
     pub stderr: Stdio,
+    /// An overlay the program sees, whose refused renames are noted: see
+    /// [`Child::refused_rename`](crate::Child::refused_rename).
+    pub watch_renames: Option<RenameWatch>,
     /// Give it a terminal of its own instead of the three streams above; its other side is
     /// [`Child::terminal`](crate::Child).
     pub terminal: bool,
@@ -146,6 +151,7 @@ impl Spec {
             stdin: Stdio::Null,
             stdout: Stdio::Null,
             stderr: Stdio::Null,
+            watch_renames: None,
             terminal: false,
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub hostname: String,
     pub network: Network,
     pub terminal: bool,
+    /// Whether renames are looked at from outside.
+    pub watch_renames: bool,
     /// Whether only one id is mapped, so that another uid needs a user namespace of its own.
     pub single_id: bool,
 }
@@ -59,6 +61,7 @@ impl Job {
             hostname: spec.hostname.clone(),
             network: spec.network,
             terminal: spec.terminal,
+            watch_renames: spec.watch_renames.is_some(),
             single_id,
         }
     }
@@ -80,6 +83,7 @@ impl Job {
         to.bytes(OsStr::new(&self.hostname));
         to.flag(self.network == Network::Host);
         to.flag(self.terminal);
+        to.flag(self.watch_renames);
         to.flag(self.single_id);
         to.0
     }
@@ -103,6 +107,7 @@ impl Job {
             hostname: from.bytes()?.into_string().ok()?,
             network: if from.flag()? { Network::Host } else { Network::None },
             terminal: from.flag()?,
+            watch_renames: from.flag()?,
             single_id: from.flag()?,
         };
         from.0.is_empty().then_some(job)

@@ -11,17 +11,17 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
 use rustix::process::{Gid, Uid};
 use rustix::thread::UnshareFlags;
 
-use super::{close_range, exit, report, set_streams, variable};
+use super::{LISTENER, close_range, exit, report, send, set_streams, variable};
 use crate::status::Failure;
 use crate::wire::Job;
-use crate::{caps, seccomp};
+use crate::{caps, renames, seccomp};
 
 /// Where programs are looked up when the environment has no `PATH`, as in a default container.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Becomes the program, or says why not.
-pub(super) fn run(job: &Job, terminal: Option<OwnedFd>, ready: &OwnedFd) -> ! {
-    let failure = match prepare(job, terminal) {
+pub(super) fn run(job: &Job, terminal: Option<OwnedFd>, ready: &OwnedFd, control: &OwnedFd) -> ! {
+    let failure = match prepare(job, terminal, control) {
         Ok(()) => execute(job),
         Err(failure) => failure,
     };
@@ -29,7 +29,7 @@ pub(super) fn run(job: &Job, terminal: Option<OwnedFd>, ready: &OwnedFd) -> ! {
     exit(127)
 }
 
-fn prepare(job: &Job, terminal: Option<OwnedFd>) -> Result<(), Failure> {
+fn prepare(job: &Job, terminal: Option<OwnedFd>, control: &OwnedFd) -> Result<(), Failure> {
     let step = |step: &'static str| move |error: io::Error| Failure::step(step, "", error);
     // A new session: no job control of ours reaches it, and it cannot put characters into our terminal.
     rustix::process::setsid().map_err(|error| step("start a session")(error.into()))?;
@@ -46,6 +46,12 @@ fn prepare(job: &Job, terminal: Option<OwnedFd>) -> Result<(), Failure> {
     rustix::process::chdir(&job.cwd)
         .map_err(|error| Failure::WorkingDirectory { path: job.cwd.clone().into(), source: error.into() })?;
     close_range(3, libc::CLOSE_RANGE_CLOEXEC).map_err(step("mark files"))?;
+    if job.watch_renames {
+        // Without a listener, where there cannot be one, the program runs just so.
+        let listener = renames::listen().ok();
+        send(control, LISTENER[usize::from(listener.is_some())], listener.as_ref())
+            .map_err(step("hand over its renames"))?;
+    }
     reset_signals();
     seccomp::load(&filter).map_err(step("load the system call filter"))
 }

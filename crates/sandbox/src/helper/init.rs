@@ -1,17 +1,16 @@
 //! Pid 1 of a sandbox: builds what the program will see, starts it, reaps orphans, passes signals on, and by its own
 //! end takes down whatever the program left running.
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal, wait,
 };
 
-use super::{HELLO, exit, forget_streams, fork, guest, report, rootfs};
+use super::{HELLO, exit, forget_streams, fork, guest, report, rootfs, send};
 use crate::status::{ExitStatus, Failure};
 use crate::wire::Job;
 
@@ -44,23 +43,12 @@ fn start(job: &Job, ready: &OwnedFd, control: &OwnedFd) -> Result<(Pid, OwnedFd)
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| Failure::step("protect init", "", error))?;
     let children = child_signals().map_err(|error| Failure::step("watch children", "", error))?;
-    hello(control, ours).map_err(|error| Failure::step("answer", "", error))?;
+    // The sandbox stands; its terminal goes to the caller.
+    send(control, HELLO, ours.as_ref()).map_err(|error| Failure::step("answer", "", error))?;
     match fork().map_err(|error| Failure::step("fork", "", error))? {
         Some(program) => Ok((program, children)),
-        None => guest::run(job, theirs, ready),
+        None => guest::run(job, theirs, ready, control),
     }
-}
-
-/// Says that the sandbox stands, and hands over its terminal.
-fn hello(control: &OwnedFd, terminal: Option<OwnedFd>) -> io::Result<()> {
-    let descriptors: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    }
-    rustix::net::sendmsg(control, &[IoSlice::new(HELLO)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
 }
 
 /// A descriptor that is readable when a child has ended. The signal is blocked already, with all others.

@@ -11,10 +11,40 @@ pub fn run(what: &str, arguments: &[&str]) -> ExitCode {
         "calls" => calls(),
         "ptrace-init" => ptrace_init(),
         "escape-chroot" => escape_chroot(arguments[0]),
+        "rename" => return rename(arguments[0], arguments[1]),
+        "rename-much" => rename_much(arguments[0]),
         "hold-own-file" => hold_own_file(),
         other => panic!("nothing called {other}"),
     }
     ExitCode::SUCCESS
+}
+
+/// Renames without a word.
+fn rename(from: &str, to: &str) -> ExitCode {
+    // In a thread, by a relative path: nothing may depend on the first thread or its working directory.
+    let (parent, name) = from.rsplit_once('/').expect("a parent");
+    let parent = if parent.is_empty() { "/" } else { parent };
+    let (parent, name, to) = (parent.to_owned(), name.to_owned(), to.to_owned());
+    let renamed = std::thread::spawn(move || {
+        let folder = fs_err::File::open(parent).expect("opened");
+        rustix::fs::renameat(&folder, name, rustix::fs::CWD, to)
+    });
+    match renamed.join().expect("joined") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ExitCode::from(u8::try_from(error.raw_os_error()).expect("a small number")),
+    }
+}
+
+/// Renames a file to and fro ten thousand times, and prints how many nanoseconds one took.
+fn rename_much(folder: &str) {
+    let [one, other] = ["one", "other"].map(|name| std::path::Path::new(folder).join(name));
+    fs_err::write(&one, "x").expect("written");
+    let start = std::time::Instant::now();
+    for _ in 0..5_000 {
+        fs_err::rename(&one, &other).expect("renamed");
+        fs_err::rename(&other, &one).expect("renamed");
+    }
+    println!("{}", start.elapsed().as_nanos() / 10_000);
 }
 
 /// Prints the calls that are not denied, with what they gave.

@@ -12,6 +12,7 @@ mod inside;
 mod isolation;
 mod mounts;
 mod place;
+mod renames;
 mod running;
 mod terminal;
 
@@ -72,7 +73,16 @@ fn people() -> Vec<(Person, &'static str)> {
 }
 
 fn cases() -> Vec<Case> {
-    [running::CASES, failing::CASES, isolation::CASES, mounts::CASES, ending::CASES, terminal::CASES].concat()
+    [
+        running::CASES,
+        failing::CASES,
+        isolation::CASES,
+        mounts::CASES,
+        ending::CASES,
+        terminal::CASES,
+        renames::CASES,
+    ]
+    .concat()
 }
 
 /// Enters, and runs the cases one after another.
