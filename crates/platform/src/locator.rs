@@ -14,6 +14,8 @@ pub enum Locator {
     BuilderOrder,
     /// On the builder.
     OnBuilder(ModuleId),
+    /// `from=default-builder:ID`: on the builder inside the program, whatever builder is used.
+    OnDefaultBuilder(ModuleId),
     /// A folder, an archive of one, or a package file on this machine.
     Path(PathBuf),
     /// An archive or package file to download, `http://` or `https://`.
@@ -91,8 +93,8 @@ impl fmt::Display for ModuleId {
 impl Locator {
     /// Decides what `text` means. A relative path starts from `base`.
     ///
-    /// In this order: `from=builder`; `from=builder:ID[@VERSION]` and `urn:cnb:builder:ID[@VERSION]`; a URI; a
-    /// path that exists; an `ID[@VERSION]` on the builder; an image.
+    /// In this order: `from=builder`; `from=builder:ID[@VERSION]` and `urn:cnb:builder:ID[@VERSION]`;
+    /// `from=default-builder:ID[@VERSION]`; a URI; a path that exists; an `ID[@VERSION]` on the builder; an image.
     ///
     /// # Errors
     /// An id that is not on the builder, a file that is not there, a URI of an unknown scheme, a text that is
@@ -110,6 +112,9 @@ impl Locator {
             } else {
                 Err(error(&format!("the builder has no `{id}`")))
             };
+        }
+        if let Some(id) = text.strip_prefix("from=default-builder:") {
+            return Ok(Self::OnDefaultBuilder(parse_id(id)));
         }
         if let Some(id) = text.strip_prefix("urn:cnb:registry:") {
             return Err(no_registry(text, id));
@@ -245,6 +250,8 @@ mod tests {
         assert_eq!(case.parse("from=builder"), Ok(Locator::BuilderOrder));
         assert_eq!(case.parse("from=builder:ns/one"), on("ns/one"));
         assert_eq!(case.parse("urn:cnb:builder:ns/one@1.0"), on("ns/one@1.0"));
+        let inside = case.parse("from=default-builder:pannier/procfile");
+        assert_eq!(inside, Ok(Locator::OnDefaultBuilder("pannier/procfile".parse().unwrap())));
         assert_eq!(case.parse("./bp"), path("./bp"));
         assert_eq!(case.parse("bp"), path("bp"));
         assert_eq!(case.parse("ns/on-disk"), path("ns/on-disk"));

@@ -24,6 +24,7 @@ use layer::{PathError, Root};
 use oci::registry::Client;
 use oci::{Image, ImageName, Layer, Platform, Store, Unpacker};
 
+use crate::default_builder::DefaultBuilderError;
 use crate::document::DocumentError;
 use crate::locator::{Locator, LocatorError};
 use crate::project::InlineBuildpack;
@@ -117,6 +118,19 @@ pub enum ModuleError {
     /// It names something of the builder where there is none.
     #[error("`{0}` is a place on a builder, expected a folder, a file, a URL or an image")]
     NoBuilder(String),
+    /// The builder inside the program cannot be made.
+    #[error(transparent)]
+    DefaultBuilder(#[from] DefaultBuilderError),
+    /// The builder inside the program has no such module.
+    #[error("the default builder has no {kind} `{wanted}`, only {}", has.join(", "))]
+    NotOnDefaultBuilder {
+        /// What was looked for.
+        kind: Kind,
+        /// Its id, and perhaps a version.
+        wanted: String,
+        /// What is there.
+        has: Vec<String>,
+    },
     /// There is no descriptor where it should be.
     #[error("{place} is not {article} {kind}: it has no {file}", article = article(*.kind))]
     NoDescriptor {
@@ -233,6 +247,7 @@ impl Loader<'_> {
             Locator::Image(text) => self.image(kind, &rebase(text.parse()?, base)),
             Locator::BuilderOrder => Err(ModuleError::NoBuilder("from=builder".to_owned())),
             Locator::OnBuilder(id) => Err(ModuleError::NoBuilder(id.to_string())),
+            Locator::OnDefaultBuilder(id) => Ok(vec![self.on_default_builder(kind, id)?]),
         }
     }
 

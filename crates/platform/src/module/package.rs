@@ -11,6 +11,9 @@ use cnb::group::{Kind, ModuleId};
 use layer::Root;
 use oci::{Image, ImageName, Layer, Layout, OciArchive, Origin};
 
+use crate::default_builder;
+use crate::locator::ModuleId as Wanted;
+
 use super::{Content, Loader, Module, ModuleError, guest_path, read_descriptor};
 
 impl Loader<'_> {
@@ -83,6 +86,38 @@ impl Loader<'_> {
         }
     }
 
+    /// A module of the builder inside the program.
+    pub(super) fn on_default_builder(&self, kind: Kind, wanted: &Wanted) -> Result<Module, ModuleError> {
+        let name = default_builder::ensure(self.store, self.platform)?;
+        let place = name.to_string();
+        let failed = |source| ModuleError::Image { name: place.clone(), source };
+        let image = (self.open)(&ImageName::Plain(name.clone())).map_err(failed)?;
+        self.store.rootfs(&image, self.unpacker, self.events).map_err(failed)?;
+        let layers: ModuleLayers = match image.config.label(layers_label(kind)) {
+            Some(text) => parse_label(layers_label(kind), text)?,
+            None => ModuleLayers::default(),
+        };
+        let all = layers.iter().flat_map(|(id, versions)| {
+            versions.iter().map(move |(version, entry)| (id, version, &entry.layer_diff_id))
+        });
+        let fits = |(id, version): (&String, &String)| {
+            *id == wanted.id && wanted.version.as_ref().is_none_or(|wanted| wanted == version)
+        };
+        let found = all.clone().find(|(id, version, _)| fits((id, version)));
+        let layer = found.and_then(|(id, version, diff_id)| {
+            let layer = image.layers().iter().find(|layer| layer.diff_id.to_string() == *diff_id)?;
+            Some((ModuleId { kind, id: id.clone(), version: version.clone() }, layer))
+        });
+        match layer {
+            Some((id, layer)) => self.module_in(layer, &id, &place),
+            None => Err(ModuleError::NotOnDefaultBuilder {
+                kind,
+                wanted: wanted.to_string(),
+                has: all.map(|(id, version, _)| format!("{id}@{version}")).collect(),
+            }),
+        }
+    }
+
     /// The module of this name in an unpacked layer.
     fn module_in(&self, layer: &Layer, id: &ModuleId, place: &str) -> Result<Module, ModuleError> {
         let tree = self.store.rootfs_path(&self.unpacker.kind, layer.diff_id);
@@ -103,10 +138,7 @@ impl Loader<'_> {
 
 /// What the labels of a package say: its main module, and where all of them are.
 fn check(kind: Kind, image: &Image, place: &str) -> Result<(ModuleId, ModuleLayers), ModuleError> {
-    let label = match kind {
-        Kind::Buildpack => BUILDPACK_LAYERS,
-        Kind::Extension => EXTENSION_LAYERS,
-    };
+    let label = layers_label(kind);
     let text = |label: &str| {
         image
             .config
@@ -116,6 +148,13 @@ fn check(kind: Kind, image: &Image, place: &str) -> Result<(ModuleId, ModuleLaye
     let metadata: BuildpackageMetadata = parse_label(BUILDPACKAGE_METADATA, text(BUILDPACKAGE_METADATA)?)?;
     let layers: ModuleLayers = parse_label(label, text(label)?)?;
     Ok((ModuleId { kind, id: metadata.module.id, version: metadata.module.version }, layers))
+}
+
+fn layers_label(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Buildpack => BUILDPACK_LAYERS,
+        Kind::Extension => EXTENSION_LAYERS,
+    }
 }
 
 fn not_a_package(name: &str, kind: Kind, reason: String) -> ModuleError {

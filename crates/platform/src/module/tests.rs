@@ -218,6 +218,20 @@ fn a_script_becomes_a_buildpack() {
 }
 
 #[test]
+fn the_buildpacks_inside_the_program_are_for_other_builders_too() {
+    let bench = Bench::new();
+    let module = bench.load("from=default-builder:pannier/procfile").unwrap().remove(0);
+    assert_eq!(module.id().id, "pannier/procfile");
+    assert_eq!(mode_of(&module.dir().join("bin/build")), 0o755);
+    let error = bench.load("from=default-builder:pannier/procfile@77").unwrap_err().to_string();
+    assert!(
+        error.starts_with("the default builder has no buildpack `pannier/procfile@77`, only "),
+        "{error}"
+    );
+    assert!(error.contains("pannier/static-site@"), "{error}");
+}
+
+#[test]
 fn names_of_images_start_from_the_file_that_names_them() {
     let rebased = |text: &str| rebase(text.parse().unwrap(), Path::new("/base")).to_string();
     assert_eq!(rebased("oci:dir:tag"), "oci:/base/dir:tag");

@@ -100,7 +100,9 @@ impl Lifecycle {
                 Self::read(&tree.join("cnb"), &text)
             }
             Locator::BuilderOrder => Err(failed(ModuleError::NoBuilder("from=builder".to_owned()))),
-            Locator::OnBuilder(id) => Err(failed(ModuleError::NoBuilder(id.to_string()))),
+            Locator::OnBuilder(id) | Locator::OnDefaultBuilder(id) => {
+                Err(failed(ModuleError::NoBuilder(id.to_string())))
+            }
         }
         .map(Some)
     }
