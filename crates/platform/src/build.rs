@@ -5,8 +5,6 @@
 
 mod bench;
 mod cache_image;
-mod detect;
-mod environment;
 mod error;
 mod export;
 mod guest;
@@ -14,10 +12,8 @@ mod images;
 mod kept;
 mod outcome;
 mod phases;
-mod report;
 mod request;
 mod resolve;
-mod restore;
 mod sbom;
 mod select;
 

@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use cnb::group::Kind;
+
 /// Where a buildpack or extension is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Locator {
@@ -35,8 +37,10 @@ pub struct ModuleId {
 
 /// A text does not say where a buildpack is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid buildpack `{text}`: {reason}")]
+#[error("invalid {kind} `{text}`: {reason}")]
 pub struct LocatorError {
+    /// What it was to name.
+    pub kind: Kind,
     /// The text that was given.
     pub text: String,
     /// Why it cannot be used.
@@ -100,8 +104,12 @@ impl Locator {
     /// An id that is not on the builder, a file that is not there, a URI of an unknown scheme, a text that is
     /// nothing of all this; the buildpack registry.
     pub fn parse(text: &str, base: &Path, builder: &(impl OnBuilder + ?Sized)) -> Result<Self, LocatorError> {
-        let error =
-            |reason: &str| LocatorError { text: text.to_owned(), reason: reason.to_owned(), help: None };
+        let error = |reason: &str| LocatorError {
+            kind: Kind::Buildpack,
+            text: text.to_owned(),
+            reason: reason.to_owned(),
+            help: None,
+        };
         if matches!(text, "from=builder" | "urn:cnb:builder") {
             return Ok(Self::BuilderOrder);
         }
@@ -149,7 +157,12 @@ impl Locator {
         if builder.has(&id) {
             return Ok(Self::OnBuilder(id));
         }
-        let error = |reason: String| LocatorError { text: text.to_owned(), reason, help: None };
+        let error = |reason: String| LocatorError {
+            kind: Kind::Buildpack,
+            text: text.to_owned(),
+            reason,
+            help: None,
+        };
         if looks_like_path(text) {
             return Err(error(format!("there is no file or folder `{}`", path.display())));
         }
@@ -179,6 +192,7 @@ fn strip_any<'a>(text: &'a str, prefixes: &[&str]) -> Option<&'a str> {
 fn no_registry(text: &str, id: &str) -> LocatorError {
     let name = id.split('@').next().unwrap_or(id);
     LocatorError {
+        kind: Kind::Buildpack,
         text: text.to_owned(),
         reason: "it is not on the builder, and the buildpack registry is not available".to_owned(),
         help: Some(format!("name the package image instead, such as `docker://docker.io/{name}:TAG`")),

@@ -1,11 +1,12 @@
-//! Which buildpacks a build uses: the builder's order, changed by what the command line and the project
-//! descriptor ask for.
+//! Which buildpacks and image extensions a build uses: the builder's order, changed by what the command line and the
+//! project descriptor ask for.
 //!
 //! | asked for | the order that results |
 //! |---|---|
 //! | nothing | the builder's |
 //! | `--buildpack`, else the descriptor's `group` | one group of these; `from=builder` stands for each group of the builder |
 //! | `--pre-buildpack`, `--post-buildpack`, else the descriptor's `pre` and `post` | each group of the builder with these at its ends |
+//! | `--extension` | the builder's buildpacks as above, and one group of these extensions |
 //!
 //! Modules that are not on the builder are brought here ([`crate::module`]) and become lowers of an overlay, to
 //! lie on top of the builder's: nothing of the builder is copied. System buildpacks are added by the detect phase.
@@ -38,6 +39,8 @@ pub struct Selection<'a> {
     pub pre: &'a [String],
     /// `--post-buildpack`: after each group of the builder.
     pub post: &'a [String],
+    /// `--extension`: instead of the builder's order of extensions.
+    pub extensions: &'a [String],
     /// The project descriptor.
     pub project: &'a Project,
 }
@@ -63,8 +66,10 @@ pub enum SelectionError {
     #[error("`from=builder` is given more than once")]
     Twice,
     /// An id that has several versions on the builder.
-    #[error("the builder has several versions of {id}: {}", versions.join(", "))]
+    #[error("the builder has several versions of the {kind} {id}: {}", versions.join(", "))]
     Versions {
+        /// What it is.
+        kind: Kind,
         /// The id.
         id: String,
         /// The versions.
@@ -75,7 +80,7 @@ pub enum SelectionError {
     Locator {
         /// Why.
         source: LocatorError,
-        /// The modules that the builder has.
+        /// The modules of its kind that the builder has.
         on_builder: Vec<String>,
     },
     /// A plain name that is not on the builder and not an image either.
@@ -83,7 +88,7 @@ pub enum SelectionError {
     Nowhere {
         /// The name.
         text: String,
-        /// The modules that the builder has.
+        /// The modules of its kind that the builder has.
         on_builder: Vec<String>,
         /// What became of looking for an image.
         #[source]
@@ -101,7 +106,7 @@ impl Selection<'_> {
     /// True when the builder's order is used as it is.
     pub fn is_empty(&self) -> bool {
         let project = self.project;
-        [self.buildpacks, self.pre, self.post].iter().all(|list| list.is_empty())
+        [self.buildpacks, self.pre, self.post, self.extensions].iter().all(|list| list.is_empty())
             && [&project.group, &project.pre, &project.post].iter().all(|list| list.is_empty())
     }
 }
@@ -122,9 +127,12 @@ pub fn select(
     }
     let scratch = tempfile::Builder::new().prefix("modules-").tempdir_in(loader.scratch)?;
     let loader = Loader { scratch: scratch.path(), ..*loader };
-    let on_builder = on_builder(root);
+    let on_builder = OnBuilder::read(root);
     let mut selector = Selector { on_builder: &on_builder, loader: &loader, added: BTreeMap::new() };
-    let selected = selector.order(selection, order)?;
+    let mut selected = selector.order(selection, order)?;
+    if !selection.extensions.is_empty() {
+        selected.order_extensions = vec![selector.extensions(selection.extensions)?];
+    }
     let added: Vec<Module> = selector.added.into_values().collect();
     let ids = added.iter().map(Module::id).collect();
     let lowers = lowers(&added, &on_builder, scratch.path())?;
@@ -138,22 +146,65 @@ impl Selected {
     }
 }
 
-/// The buildpacks whose files are on a builder.
-fn on_builder(root: &Root) -> Vec<Wanted> {
-    let folder = Path::new(module::guest_folder(Kind::Buildpack));
-    let mut found = Vec::new();
-    for id in root.read_dir(folder).unwrap_or_default() {
-        let id = folder.join(id.name);
-        for version in root.read_dir(&id).unwrap_or_default() {
-            let file = id.join(version.name).join(module::descriptor_file(Kind::Buildpack));
-            // One that cannot be read counts when somebody wants to use it, not before.
-            let Ok(text) = root.read_to_string(&file, DESCRIPTOR_LIMIT) else { continue };
-            let Ok(parsed) = ModuleDescriptor::parse(Kind::Buildpack, "", &text) else { continue };
-            found.push(Wanted::new(parsed.info.id, parsed.info.version));
+/// The modules whose files are on a builder, or in another tree.
+#[derive(Debug)]
+struct OnBuilder {
+    buildpacks: Vec<Wanted>,
+    extensions: Vec<Wanted>,
+}
+
+impl OnBuilder {
+    fn read(root: &Root) -> Self {
+        Self {
+            buildpacks: Self::of_kind(root, Kind::Buildpack),
+            extensions: Self::of_kind(root, Kind::Extension),
         }
     }
-    found.sort();
-    found
+
+    fn of_kind(root: &Root, kind: Kind) -> Vec<Wanted> {
+        let folder = Path::new(module::guest_folder(kind));
+        let mut found = Vec::new();
+        for id in root.read_dir(folder).unwrap_or_default() {
+            let id = folder.join(id.name);
+            for version in root.read_dir(&id).unwrap_or_default() {
+                let file = id.join(version.name).join(module::descriptor_file(kind));
+                // One that cannot be read counts when somebody wants to use it, not before.
+                let Ok(text) = root.read_to_string(&file, DESCRIPTOR_LIMIT) else { continue };
+                let Ok(parsed) = ModuleDescriptor::parse(kind, "", &text) else { continue };
+                found.push(Wanted::new(parsed.info.id, parsed.info.version));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn of(&self, kind: Kind) -> &[Wanted] {
+        match kind {
+            Kind::Buildpack => &self.buildpacks,
+            Kind::Extension => &self.extensions,
+        }
+    }
+
+    fn has(&self, module: &ModuleId) -> bool {
+        self.of(module.kind).contains(&Wanted::new(module.id.as_str(), module.version.as_str()))
+    }
+
+    /// The names of those of a kind, for messages.
+    fn names(&self, kind: Kind) -> Vec<String> {
+        self.of(kind).iter().map(ToString::to_string).collect()
+    }
+
+    /// All of them.
+    fn modules(&self) -> impl Iterator<Item = ModuleId> {
+        let of = |kind| {
+            let module = move |it: &Wanted| {
+                let version = it.version.clone().unwrap_or_default();
+                ModuleId { kind, id: it.id.clone(), version }
+            };
+            self.of(kind).iter().map(module)
+        };
+        of(Kind::Buildpack).chain(of(Kind::Extension))
+    }
 }
 
 /// One thing that is asked for, and the folder that relative paths in it start from.
@@ -163,7 +214,7 @@ enum Asked<'a> {
 }
 
 struct Selector<'a> {
-    on_builder: &'a [Wanted],
+    on_builder: &'a OnBuilder,
     loader: &'a Loader<'a>,
     /// What is brought along, each once.
     added: BTreeMap<ModuleId, Module>,
@@ -212,35 +263,51 @@ impl Selector<'_> {
         Ok(around(builder, &before, &after))
     }
 
+    /// The group of named extensions.
+    fn extensions(&mut self, texts: &[String]) -> Result<OrderGroup, SelectionError> {
+        let kind = Kind::Extension;
+        let group = texts.iter().map(|text| self.located(kind, text, Path::new("")).map(entry));
+        Ok(OrderGroup { group: group.collect::<Result<_, _>>()? })
+    }
+
     fn entries(&mut self, asked: &[Asked<'_>]) -> Result<Vec<OrderEntry>, SelectionError> {
         asked.iter().map(|asked| self.entry(asked)).collect()
     }
 
     fn entry(&mut self, asked: &Asked<'_>) -> Result<OrderEntry, SelectionError> {
         let id = match asked {
-            Asked::Text(text, base) => self.located(text, base)?,
+            Asked::Text(text, base) => self.located(Kind::Buildpack, text, base)?,
             Asked::Descriptor(buildpack, project) => match &buildpack.source {
-                BuildpackSource::Locator(text) => self.located(text, project.folder())?,
+                BuildpackSource::Locator(text) => self.located(Kind::Buildpack, text, project.folder())?,
                 BuildpackSource::Inline(inline) => {
                     let place = format!("{}: script of {}", project.path.display(), inline.id);
                     self.add(vec![self.loader.inline(inline, &place)?])?
                 }
             },
         };
-        Ok(OrderEntry { id: id.id, version: id.version, ..OrderEntry::default() })
+        Ok(entry(id))
     }
 
-    fn located(&mut self, text: &str, base: &Path) -> Result<ModuleId, SelectionError> {
-        let on_builder = || self.on_builder.iter().map(ToString::to_string).collect();
-        let failed = |source| SelectionError::Locator { source, on_builder: on_builder() };
-        match Locator::parse(text, base, self.on_builder).map_err(failed)? {
-            Locator::OnBuilder(wanted) => self.version_of(wanted),
+    fn located(&mut self, kind: Kind, text: &str, base: &Path) -> Result<ModuleId, SelectionError> {
+        let on_builder = self.on_builder;
+        let failed = |source: LocatorError| SelectionError::Locator {
+            source: LocatorError { kind, ..source },
+            on_builder: on_builder.names(kind),
+        };
+        match Locator::parse(text, base, on_builder.of(kind)).map_err(failed)? {
+            Locator::OnBuilder(wanted) => self.version_of(kind, wanted),
+            Locator::BuilderOrder if kind == Kind::Extension => Err(failed(LocatorError {
+                kind,
+                text: text.to_owned(),
+                reason: "it stands for the builder's buildpacks, not for its extensions".to_owned(),
+                help: Some("leave --extension out to use the builder's extensions".to_owned()),
+            })),
             locator => {
                 let plain =
                     matches!(&locator, Locator::Image(name) if name.parse::<oci::Reference>().is_ok());
-                let modules = match self.loader.load(Kind::Buildpack, &locator, base) {
+                let modules = match self.loader.load(kind, &locator, base) {
                     Err(source @ ModuleError::Image { .. }) if plain => {
-                        let (text, on_builder) = (text.to_owned(), on_builder());
+                        let (text, on_builder) = (text.to_owned(), on_builder.names(kind));
                         return Err(SelectionError::Nowhere { text, on_builder, source });
                     }
                     modules => modules?,
@@ -251,15 +318,15 @@ impl Selector<'_> {
     }
 
     /// The version of an id on the builder: the one that is wanted, or the only one there.
-    fn version_of(&self, wanted: Wanted) -> Result<ModuleId, SelectionError> {
+    fn version_of(&self, kind: Kind, wanted: Wanted) -> Result<ModuleId, SelectionError> {
         if let Some(version) = wanted.version {
-            return Ok(ModuleId::buildpack(wanted.id, version));
+            return Ok(ModuleId { kind, id: wanted.id, version });
         }
-        let versions = self.on_builder.iter().filter(|known| known.id == wanted.id);
+        let versions = self.on_builder.of(kind).iter().filter(|known| known.id == wanted.id);
         let mut versions: Vec<String> = versions.filter_map(|known| known.version.clone()).collect();
         match versions.len() {
-            1 => Ok(ModuleId::buildpack(wanted.id, versions.remove(0))),
-            _ => Err(SelectionError::Versions { id: wanted.id, versions }),
+            1 => Ok(ModuleId { kind, id: wanted.id, version: versions.remove(0) }),
+            _ => Err(SelectionError::Versions { kind, id: wanted.id, versions }),
         }
     }
 
@@ -280,6 +347,11 @@ impl Selector<'_> {
         }
         Ok(main)
     }
+}
+
+/// The entry of a group for a module.
+fn entry(id: ModuleId) -> OrderEntry {
+    OrderEntry { id: id.id, version: id.version, ..OrderEntry::default() }
 }
 
 /// What the command line says, else what the descriptor says.
@@ -311,7 +383,7 @@ fn same(a: &Module, b: &Module) -> bool {
 
 /// Trees for an overlay with all of these modules: those in folders in a tree of their own on top, then the layers
 /// of packages as they are, then a tree that hides what the builder has under the same names.
-fn lowers(added: &[Module], on_builder: &[Wanted], scratch: &Path) -> Result<Vec<PathBuf>, SelectionError> {
+fn lowers(added: &[Module], on_builder: &OnBuilder, scratch: &Path) -> Result<Vec<PathBuf>, SelectionError> {
     let (top, bottom) = (scratch.join("top"), scratch.join("bottom"));
     let mut lowers = Vec::new();
     let mut trees: BTreeMap<&Path, Vec<&Module>> = BTreeMap::new();
@@ -327,7 +399,7 @@ fn lowers(added: &[Module], on_builder: &[Wanted], scratch: &Path) -> Result<Vec
     let mut hidden = Vec::new();
     for (tree, modules) in trees {
         let root = Root::open(tree).map_err(ModuleError::from)?;
-        let all = in_tree(&root);
+        let all: Vec<ModuleId> = OnBuilder::read(&root).modules().collect();
         let wanted = |id: &ModuleId| modules.iter().any(|module| module.id() == *id);
         if all.iter().any(|id| !wanted(id) && names.contains(id)) {
             for module in modules {
@@ -339,7 +411,7 @@ fn lowers(added: &[Module], on_builder: &[Wanted], scratch: &Path) -> Result<Vec
         }
     }
     for id in hidden {
-        if on_builder.contains(&Wanted::new(id.id.as_str(), id.version.as_str())) {
+        if on_builder.has(&id) {
             let mut last = Vec::new();
             put(&bottom, &mut last, |tree| module::hide(&id, tree))?;
             lowers.retain(|lower| !last.contains(lower));
@@ -364,10 +436,4 @@ fn put(
         lowers.insert(0, tree.to_owned());
     }
     Ok(fill(tree)?)
-}
-
-/// The modules whose files are in a tree.
-fn in_tree(root: &Root) -> Vec<ModuleId> {
-    let of = |it: Wanted| ModuleId::buildpack(it.id, it.version.unwrap_or_default());
-    on_builder(root).into_iter().map(of).collect()
 }

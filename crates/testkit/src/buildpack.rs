@@ -220,7 +220,7 @@ impl Buildpack {
         let metadata = json!({"id": self.id, "version": self.version, "stacks": [{"id": "*"}]});
         image
             .label("io.buildpacks.buildpackage.metadata", metadata.to_string())
-            .label("io.buildpacks.buildpack.layers", Value::Object(layers).to_string())
+            .label(&format!("io.buildpacks.{}.layers", self.kind()), Value::Object(layers).to_string())
     }
 
     fn kind(&self) -> &'static str {

@@ -55,6 +55,10 @@ pub struct BuildArgs {
     /// Put this buildpack after each group of the builder
     #[arg(long, value_name = "BUILDPACK", help_heading = "Buildpacks")]
     pub post_buildpack: Vec<String>,
+    /// Use these image extensions, in this order, instead of the builder's: an id[@version] of the builder, a
+    /// folder, a .tgz or .cnb file, a URL, `docker://IMAGE`; several with commas or by repeating
+    #[arg(long, value_name = "EXTENSION", value_delimiter = ',', help_heading = "Buildpacks")]
+    pub extension: Vec<String>,
     /// Set a variable for the buildpacks: NAME=value, or NAME for its value here
     #[arg(short, long, value_name = "NAME[=VALUE]", help_heading = "Buildpacks")]
     pub env: Vec<String>,

@@ -41,6 +41,8 @@ pub struct BuildRequest {
     pub pre_buildpacks: Vec<String>,
     /// Buildpacks after each group.
     pub post_buildpacks: Vec<String>,
+    /// What the image extensions are, instead of the builder's order of them.
+    pub extensions: Vec<String>,
     /// True to leave out the builder's system buildpacks.
     pub disable_system_buildpacks: bool,
     /// `NAME=value` or `NAME`, as typed.

@@ -1,4 +1,4 @@
-//! What the user and the project descriptor say of buildpacks, applied to the builder of a build.
+//! What the user and the project descriptor say of buildpacks and extensions, applied to the builder of a build.
 
 use events::Events;
 use layer::Root;
@@ -23,6 +23,7 @@ pub(super) fn select(
         buildpacks: &request.buildpacks,
         pre: &request.pre_buildpacks,
         post: &request.post_buildpacks,
+        extensions: &request.extensions,
         project: &resolved.project,
     };
     let loader = Loader {
@@ -36,7 +37,7 @@ pub(super) fn select(
     };
     let mut selected = selection::select(&selection, &builder.order, root, &loader)?;
     for module in &selected.added {
-        events.info(&format!("Adding buildpack {module}"));
+        events.info(&format!("Adding {} {module}", module.kind));
     }
     builder.order = std::mem::take(&mut selected.order);
     if !builder.order.order_extensions.is_empty() {

@@ -458,7 +458,7 @@ impl Creator<'_> {
             source,
         };
         let locator = Locator::parse(&entry.locator, folder, &())
-            .map_err(|error: LocatorError| failed(error.into()))?;
+            .map_err(|error| failed(LocatorError { kind, ..error }.into()))?;
         let mut modules = self.loader.load(kind, &locator, folder).map_err(failed)?;
         modules[1..].sort_by_key(Module::id);
         let found = modules[0].id();

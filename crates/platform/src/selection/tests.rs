@@ -22,6 +22,11 @@ impl World {
         Self { bench, order: Order::parse("order.toml", order).unwrap() }
     }
 
+    /// Only extensions are asked for.
+    fn extensions(&self, extensions: &[&str]) -> Result<Selected, SelectionError> {
+        self.select_with(NONE, extensions, HEAD)
+    }
+
     fn folder(&self, id: &str) -> String {
         let path = self.bench.path(&id.replace('/', "-"));
         Buildpack::new(id, "7").write(&path);
@@ -29,12 +34,27 @@ impl World {
     }
 
     fn select(&self, lists: [&[&str]; 3], project: &str) -> Result<Selected, SelectionError> {
-        let [buildpacks, pre, post] =
-            lists.map(|list| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        self.select_with(lists, &[], project)
+    }
+
+    fn select_with(
+        &self,
+        [buildpacks, pre, post]: [&[&str]; 3],
+        extensions: &[&str],
+        project: &str,
+    ) -> Result<Selected, SelectionError> {
+        let [buildpacks, pre, post, extensions] = [buildpacks, pre, post, extensions]
+            .map(|list| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
         let project = Document::new(self.bench.path("project.toml"), project);
         let mut project = Project::parse(&project).unwrap();
         project.select_exec_env("production");
-        let selection = Selection { buildpacks: &buildpacks, pre: &pre, post: &post, project: &project };
+        let selection = Selection {
+            buildpacks: &buildpacks,
+            pre: &pre,
+            post: &post,
+            extensions: &extensions,
+            project: &project,
+        };
         let root = Root::open(self.bench.path("builder")).unwrap();
         self.bench.with(|loader| select(&selection, &self.order, &root, loader))
     }
@@ -46,11 +66,15 @@ impl World {
 }
 
 fn groups(selected: &Selected) -> Vec<String> {
+    group_texts(&selected.order.order)
+}
+
+fn group_texts(groups: &[OrderGroup]) -> Vec<String> {
     let entry = |entry: &OrderEntry| {
         format!("{}@{}{}", entry.id, entry.version, if entry.optional { "?" } else { "" })
     };
     let group = |group: &OrderGroup| group.group.iter().map(entry).collect::<Vec<_>>().join(" ");
-    selected.order.order.iter().map(group).collect()
+    groups.iter().map(group).collect()
 }
 
 const NONE: [&[&str]; 3] = [&[], &[], &[]];
@@ -124,7 +148,7 @@ fn what_is_not_there_is_an_error_that_helps() {
     assert_eq!(on_builder, &["x/a@1", "x/b@2", "x/c@1", "x/c@2"]);
     assert!(error.to_string().contains("the builder has no `x/z`"), "{error}");
     let error = world.select([&["x/c"], &[], &[]], HEAD).unwrap_err();
-    assert_eq!(error.to_string(), "the builder has several versions of x/c: 1, 2");
+    assert_eq!(error.to_string(), "the builder has several versions of the buildpack x/c: 1, 2");
 }
 
 #[test]
@@ -159,4 +183,74 @@ fn the_last_of_two_with_one_name_wins() {
     let found =
         selected.lowers.iter().find(|tree| tree.join("cnb/buildpacks/p_dep/1/who").is_file()).unwrap();
     assert_eq!(fs::read_to_string(found.join("cnb/buildpacks/p_dep/1/who")).unwrap(), "two");
+}
+
+/// Puts extensions on the builder: `x/a` of the same name as a buildpack, `e/two` in two versions.
+fn with_extensions(world: &World) {
+    for (id, version) in [("x/a", "1"), ("e/two", "1"), ("e/two", "2")] {
+        let dir = format!("builder/cnb/extensions/{}/{version}", id.replace('/', "_"));
+        Buildpack::extension(id, version).write(&world.bench.path(&dir));
+    }
+}
+
+#[test]
+fn named_extensions_replace_the_builders() {
+    let mut world = World::new();
+    with_extensions(&world);
+    world.order.order_extensions = vec![OrderGroup {
+        group: vec![OrderEntry { id: "e/two".into(), version: "2".into(), ..OrderEntry::default() }],
+    }];
+    let mine = world.bench.path("mine");
+    Buildpack::extension("me/mine", "7").write(&mine);
+    let texts = [mine.to_str().unwrap(), "e/two@1", "urn:cnb:builder:x/a"];
+    let selected = world.extensions(&texts).unwrap();
+    assert_eq!(group_texts(&selected.order.order_extensions), ["me/mine@7 e/two@1 x/a@1"]);
+    // The buildpacks are as they were.
+    assert_eq!(selected.order.order, world.order.order);
+    assert_eq!(selected.added, [ModuleId::extension("me/mine", "7")]);
+    assert!(selected.lowers[0].join("cnb/extensions/me_mine/7/extension.toml").is_file());
+    // Other buildpacks with the builder's extensions.
+    let buildpacks = world.select([&["x/b"], &[], &[]], HEAD).unwrap();
+    assert_eq!(group_texts(&buildpacks.order.order_extensions), ["e/two@2"]);
+    let both = world.select_with([&["x/b"], &[], &[]], &["x/a"], HEAD).unwrap();
+    assert_eq!(
+        (groups(&both), group_texts(&both.order.order_extensions)),
+        (vec!["x/b@2".into()], vec!["x/a@1".into()])
+    );
+}
+
+#[test]
+fn an_extension_that_is_not_there_is_an_error_that_speaks_of_extensions() {
+    let world = World::new();
+    with_extensions(&world);
+    let mine = world.folder("me/mine");
+    for (text, expected) in [
+        ("e/two", "the builder has several versions of the extension e/two: 1, 2"),
+        ("from=builder", "invalid extension `from=builder`: it stands for the builder's buildpacks"),
+        ("urn:cnb:builder:x/b", "invalid extension `urn:cnb:builder:x/b`: the builder has no `x/b`"),
+        ("./gone", "invalid extension `./gone`: there is no file or folder"),
+        ("urn:cnb:registry:a/b", "invalid extension `urn:cnb:registry:a/b`: it is not on the builder"),
+        (&mine, "is not an extension: it has no extension.toml"),
+    ] {
+        let error = world.extensions(&[text]).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        if let SelectionError::Locator { on_builder, .. } = &error {
+            assert_eq!(on_builder, &["e/two@1", "e/two@2", "x/a@1"]);
+        }
+    }
+}
+
+#[test]
+fn extensions_in_packages_hide_the_builders() {
+    let world = World::new();
+    with_extensions(&world);
+    let layout = testkit::Layout::new(world.bench.path("layout"));
+    layout.add("pkg", &Buildpack::extension("x/a", "1").package(&[]));
+    let name = format!("oci:{}:pkg", world.bench.path("layout").display());
+    let selected = world.extensions(&[&name]).unwrap();
+    let [package, bottom] = selected.lowers.as_slice() else { panic!("{:?}", selected.lowers) };
+    assert!(package.join("cnb/extensions/x_a/1/extension.toml").is_file());
+    assert_eq!(fs::read_dir(bottom.join("cnb/extensions/x_a/1")).unwrap().count(), 0);
+    // The buildpack of that name is not hidden.
+    assert!(!bottom.join("cnb/buildpacks").exists());
 }

@@ -61,6 +61,7 @@ fn request(
         buildpacks: args.buildpack.clone(),
         pre_buildpacks: args.pre_buildpack.clone(),
         post_buildpacks: args.post_buildpack.clone(),
+        extensions: args.extension.clone(),
         disable_system_buildpacks: args.disable_system_buildpacks,
         env: args.env.clone(),
         env_files: args.env_file.clone(),
