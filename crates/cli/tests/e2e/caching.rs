@@ -1,6 +1,6 @@
 //! The second build: what comes back, what is reused, and what a buildpack can't do to the cache.
 
-use testkit::{Base, Builder, Buildpack, Machine, ReadImage};
+use testkit::{Buildpack, Machine, ReadImage};
 
 use crate::support::*;
 
@@ -131,30 +131,6 @@ fi
             assert_eq!(built(machine).digest, good);
         }
         machine.pannier(["doctor", "--store"]).ok();
-    }
-}
-
-everyone! {
-    /// A restored folder can't be renamed on an overlay without root's `redirect_dir`: the buildpack is run again on a
-    /// copy, and that is said.
-    fn renaming_restored_folders(machine: &Machine) {
-        // Through the system call: `mv` would copy where it can't rename.
-        let script = r#"
-layer deps launch,cache
-cd "$CNB_LAYERS_DIR/deps"
-[ -e old ] || [ -e new ] || { mkdir old; echo content > old/file; exit 0; }
-if [ -e old ]; then perl -e 'rename("old", "new") or do { print STDERR "rename: $!\n"; exit 18 }'; fi
-echo "renamed: $(cat new/file)"
-"#;
-        if !Base::Debian.available() {
-            return;
-        }
-        let builder = builder(machine, &Builder::of(Base::Debian, &[facts("test/rename", script)]));
-        build(machine, &builder).ok();
-        build(machine, &builder).ok().says("renamed: content");
-        let image = built(machine);
-        assert_eq!(image.text("/layers/test_rename/deps/new/file"), "content\n");
-        assert!(image.entry("/layers/test_rename/deps/old").is_none());
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`outputs`] | what a buildpack can write: layers, processes, slices, labels, SBOMs |
 //! | [`launching`] | what the launcher does with it |
 //! | [`caching`] | the second build: what comes back, what is reused, what is never harmed |
+//! | [`renaming`] | restored folders that a buildpack renames |
 //! | [`sources`] | where images come from and go to |
 //! | [`faults`] | bad input: one clear line, nothing left behind |
 //! | [`hostile`] | layers made to do harm |
@@ -30,6 +31,7 @@ mod launching;
 mod modules;
 mod order;
 mod outputs;
+mod renaming;
 mod rust;
 mod sources;
 mod support;

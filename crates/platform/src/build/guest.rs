@@ -1,10 +1,11 @@
 //! Runs the programs of a phase in the sandbox: the lifecycle's executor.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use events::Stream;
 use lifecycle::{ExecError, Executor, Exit, Invocation};
-use sandbox::{ExitStatus, GuestMount, Network, Output, Spec, Stdio};
+use sandbox::{ExitStatus, GuestMount, Network, Output, RenameWatch, Spec, Stdio};
 
 /// A root file system, what is mounted in it, and who runs there.
 #[derive(Clone, Debug)]
@@ -19,6 +20,29 @@ pub(super) struct Guest {
     pub gid: u32,
     /// What they see of the network.
     pub network: Network,
+    /// The overlay whose refused renames are looked for.
+    pub watch: Option<RenameWatch>,
+    /// What became of the last program's renames in it.
+    pub renames: Arc<Mutex<Renames>>,
+}
+
+/// What became of a program's renames of restored folders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Renames {
+    /// Nobody looked.
+    #[default]
+    Unwatched,
+    /// All that the program tried, the overlay did.
+    Done,
+    /// The overlay refused to rename this folder, among others.
+    Refused(PathBuf),
+}
+
+impl Guest {
+    /// What became of the last program's renames.
+    pub fn renames(&self) -> Renames {
+        self.renames.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Executor for Guest {
@@ -31,6 +55,7 @@ impl Executor for Guest {
         spec.uid = self.uid;
         spec.gid = self.gid;
         spec.network = self.network;
+        spec.watch_renames.clone_from(&self.watch);
         spec.stdout = Stdio::Pipe;
         spec.stderr = Stdio::Pipe;
         let mut child = spec.spawn().map_err(|error| ExecError::new(&invocation.program, error))?;
@@ -39,6 +64,12 @@ impl Executor for Guest {
                 output(if which == Output::Stdout { Stream::Stdout } else { Stream::Stderr }, bytes);
             })
             .map_err(|error| ExecError::new(&invocation.program, error))?;
+        *self.renames.lock().unwrap_or_else(PoisonError::into_inner) =
+            match (child.watches_renames(), child.refused_rename()) {
+                (false, _) => Renames::Unwatched,
+                (true, None) => Renames::Done,
+                (true, Some(path)) => Renames::Refused(path.to_owned()),
+            };
         Ok(match status {
             ExitStatus::Code(code) => Exit::Code(code),
             ExitStatus::Signal(signal) => Exit::Signal(signal),

@@ -15,6 +15,7 @@ use lifecycle::cache::{Cache, CacheError, Change, Commit, CommitBuildpack, Commi
 use lifecycle::export::{ExportError, Exported, KnownLayer};
 use lifecycle::restore::{RestorePlan, RestoredSbom};
 use oci::{Digest, Layer};
+use sandbox::RenameWatch;
 
 use super::BuildError;
 use super::bench::Bench;
@@ -42,7 +43,7 @@ pub(super) struct Kept {
 #[derive(Debug)]
 enum Way {
     /// As lowers of an overlay with this upper.
-    Overlay { upper: PathBuf, restored: Vec<Id> },
+    Overlay { upper: PathBuf, lowers: Vec<PathBuf>, restored: Vec<Id> },
     /// As copies, or not at all: a first build has none.
     Copy { layers: PathBuf, restored: BTreeMap<Id, Snapshot> },
 }
@@ -87,9 +88,15 @@ impl Kept {
         })
     }
 
-    /// True when layers came back as lowers of an overlay.
-    pub fn is_overlay(&self) -> bool {
-        matches!(self.way, Way::Overlay { .. })
+    /// What to watch for renames that only a copy allows, when layers came back as lowers of the overlay at `layers`.
+    pub fn watch(&self, layers: &Place) -> Option<RenameWatch> {
+        let Way::Overlay { upper, lowers, .. } = &self.way else { return None };
+        Some(RenameWatch {
+            merged: layers.host.clone(),
+            target: layers.guest.clone(),
+            upper: upper.clone(),
+            lowers: lowers.clone(),
+        })
     }
 
     /// Brings the contents of layers back, and gives the folder that will be `<layers>`.
@@ -127,8 +134,8 @@ impl Kept {
         let mut lowers = vec![bench.guest_folder("layers.base", 0o755)?];
         lowers.extend(self.cache.lowers(ids.iter().map(|(id, name)| (id.as_str(), name.as_str()))));
         let scratch = self.cache.scratch();
-        let layered = bench.overlay_in(&scratch, "layers", lowers)?;
-        self.way = Way::Overlay { upper: layered.upper, restored: ids.to_vec() };
+        let layered = bench.overlay_in(&scratch, "layers", lowers.clone())?;
+        self.way = Way::Overlay { upper: layered.upper, lowers, restored: ids.to_vec() };
         Ok(layered.merged)
     }
 
@@ -150,7 +157,7 @@ impl Kept {
         for (module, layer) in layers(modules) {
             let id = (module.element.id.clone(), layer.name.clone());
             let change = match &self.way {
-                Way::Overlay { upper, restored } => {
+                Way::Overlay { upper, restored, .. } => {
                     self.cache.change(upper, &id.0, &id.1, restored.contains(&id))?
                 }
                 Way::Copy { restored, .. } => match restored.get(&id) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cnb::ApiVersion;
 use cnb::env::EnvDir;
@@ -21,7 +22,7 @@ use oci::{Image, ImageName};
 use sandbox::{GuestMount, Ids, Network};
 
 use super::bench::{Bench, Layered};
-use super::guest::Guest;
+use super::guest::{Guest, Renames};
 use super::kept::Kept;
 use super::outcome::{LayerReport, LayerState, Outcome};
 use super::request::{BuildRequest, RestoreMode};
@@ -62,6 +63,8 @@ pub(super) struct Run<'a> {
     plans: Place,
     base_env: BTreeMap<OsString, OsString>,
     platform_env: EnvDir,
+    /// Of the last buildpack.
+    renames: Renames,
     /// Some of the lowers are in its folder, so it goes after the bench and its mounts.
     _selected: Selected,
     pub events: &'a dyn Events,
@@ -78,12 +81,12 @@ pub(super) fn run(
     clock.phase(Phase::Restore, || run.restore(&detected, request.restore))?;
     let mut built = clock.phase(Phase::Build, || run.build(&detected, "build-root"));
     if let Err(error) = &built
-        && run.needs_copy(error)
+        && let Some(folder) = run.needs_copy(error)
     {
-        events.warning(
-            "a buildpack could not rename a restored folder, which an overlay does not allow: \
+        events.warning(&format!(
+            "a buildpack could not rename {folder}, which an overlay does not allow: \
              building again on a copy (--restore copy does so from the start)",
-        );
+        ));
         clock.phase(Phase::Restore, || run.start_over(&detected))?;
         built = clock.phase(Phase::Build, || run.build(&detected, "second-build-root"));
     }
@@ -143,6 +146,7 @@ impl<'a> Run<'a> {
             plans,
             base_env,
             platform_env,
+            renames: Renames::default(),
             _selected: selected,
             events,
         })
@@ -162,7 +166,15 @@ impl<'a> Run<'a> {
             read_only: !volume.writable,
         }));
         let network = if self.request.network { Network::Host } else { Network::None };
-        Ok(Guest { root: root.merged, mounts, uid: self.uid, gid: self.gid, network })
+        Ok(Guest {
+            root: root.merged,
+            mounts,
+            uid: self.uid,
+            gid: self.gid,
+            network,
+            watch: None,
+            renames: Arc::default(),
+        })
     }
 
     fn detect(&mut self) -> Result<Detected, BuildError> {
@@ -228,14 +240,24 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// True when a buildpack failed as programs do that rename a folder of an overlay's lower.
-    fn needs_copy(&self, error: &BuildError) -> bool {
+    /// The folder that a buildpack could not rename, as a message calls it, when it failed where a copy may help.
+    fn needs_copy(&self, error: &BuildError) -> Option<String> {
         let BuildError::Build(lifecycle::build::BuildError::Failed { tail, .. }) = error else {
-            return false;
+            return None;
         };
-        let tail = tail.to_lowercase();
-        let said = ["cross-device", "exdev", "os error 18"].iter().any(|text| tail.contains(text));
-        said && self.request.restore == RestoreMode::Auto && self.kept.is_overlay()
+        if self.request.restore != RestoreMode::Auto || self.kept.watch(&self.layers).is_none() {
+            return None;
+        }
+        match &self.renames {
+            Renames::Refused(path) => Some(format!("the restored folder {}", path.display())),
+            Renames::Done => None,
+            // Where the kernel lets nobody look, what the buildpack said has to do.
+            Renames::Unwatched => {
+                let tail = tail.to_lowercase();
+                let said = ["cross-device", "exdev", "os error 18"].iter().any(|text| tail.contains(text));
+                said.then(|| "a restored folder".to_owned())
+            }
+        }
     }
 
     /// Makes the bench what it was before the first buildpack ran, with copies of cached layers.
@@ -307,11 +329,16 @@ impl<'a> Run<'a> {
         let app = self.app.host.clone();
         let mut guest = self.guest(name, &app)?;
         guest.mounts.insert(0, GuestMount::bind(&self.layers.host, LAYERS));
+        if self.request.restore == RestoreMode::Auto {
+            guest.watch = self.kept.watch(&self.layers);
+        }
         let root = Root::open(&guest.root)?;
         let build_config = build_config(&root)?;
         let buildpacks = root.subdir("cnb/buildpacks")?;
         let inputs = self.build_inputs(detected, &buildpacks, build_config.as_ref());
-        let built = lifecycle::build::build(&inputs, &guest, self.events).map_err(|source| {
+        let built = lifecycle::build::build(&inputs, &guest, self.events);
+        self.renames = guest.renames();
+        let built = built.map_err(|source| {
             // Looked at now: what takes the space goes with the bench.
             match matches!(source, lifecycle::build::BuildError::Failed { .. }) && self.bench.is_full() {
                 true => BuildError::FullDisk { store: self.request.store.dir().to_owned(), source },
