@@ -1,6 +1,7 @@
 //! Base images. Made once and kept: the Debian root file system in a cache folder that outlives a `cargo clean`, the
 //! images in the scratch folder.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
@@ -41,7 +42,7 @@ pub const NONROOT: u64 = 65532;
 pub const REPOSITORY: &str = "/srv/packages";
 
 /// Bumped when what this module makes changes.
-const VERSION: &str = "v1";
+const VERSION: &str = "v2";
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\ncnb:x:1000:1000::/home/cnb:/bin/bash\n";
 const GROUP: &str = "root:x:0:\ncnb:x:1000:\n";
@@ -131,10 +132,14 @@ impl Base {
             Base::Alpine => distro(image, "alpine", "3.20.3"),
             Base::Small | Base::Shellless => distro(image, "small", "1"),
         };
+        let (passwd, group) = match self {
+            Base::DebianApt => accounts_of(&APT),
+            _ => (PASSWD.to_owned(), GROUP.to_owned()),
+        };
         let accounts = Tree::new()
             .dir("etc", 0o755)
-            .file("etc/passwd", 0o644, PASSWD)
-            .file("etc/group", 0o644, GROUP)
+            .file("etc/passwd", 0o644, passwd)
+            .file("etc/group", 0o644, group)
             .dir("home", 0o755)
             .owner(CNB, CNB)
             .dir("home/cnb", 0o755);
@@ -328,6 +333,24 @@ fn debian(variant: &Variant) -> Vec<u8> {
         fs::rename(&temporary, &file).expect("a finished file can be renamed");
     }
     fs::read(&file).expect("the root file system can be read")
+}
+
+/// `/etc/passwd` and `/etc/group` with Debian's own accounts, which its packages want, and `cnb`.
+fn accounts_of(variant: &Variant) -> (String, String) {
+    let rootfs = debian(variant);
+    let mut archive = tar::Archive::new(rootfs.as_slice());
+    let (mut passwd, mut group) = (String::new(), String::new());
+    for entry in archive.entries().expect("a tar") {
+        let mut entry = entry.expect("a whole tar");
+        let text = match entry.path_bytes().as_ref() {
+            b"./etc/passwd" => &mut passwd,
+            b"./etc/group" => &mut group,
+            _ => continue,
+        };
+        entry.read_to_string(text).expect("accounts are text");
+    }
+    let last = |text: &str| text.lines().last().map(|line| format!("{line}\n")).unwrap_or_default();
+    (passwd + &last(PASSWD), group + &last(GROUP))
 }
 
 /// The repository of [`Base::DebianApt`], and apt's only source.

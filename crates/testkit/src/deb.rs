@@ -185,7 +185,7 @@ pub fn write_repository(folder: &Path, packages: &[Deb]) {
 /// | `libgreeting1` | the words that `greeting` says |
 /// | `configured` | a maintainer script that writes `/etc/configured.conf` |
 /// | `spooler` | a file and a folder of other users |
-/// | `still-cat` | static programs, `/opt/still/cat` and a link to it, `/opt/still/ls`; depends on `libgreeting1` |
+/// | `hello` | a static program of a few bytes that says what Debian's says, `/usr/bin/hello`; depends on `libgreeting1` |
 /// | `broken-setup` | a maintainer script that fails |
 /// | `busybox-static` | the static program of that name, in place of Debian's own |
 pub fn packages() -> Vec<Deb> {
@@ -213,14 +213,64 @@ pub fn packages() -> Vec<Deb> {
             (1, 12),
             "first\n",
         ),
-        Deb::new("still-cat", "1:1.35-4")
+        Deb::new("hello", "2:2.10-3")
             .native()
             .field("Depends", "libgreeting1")
-            .file("/opt/still/cat", 0o755, &busybox)
-            .symlink("/opt/still/ls", "cat"),
+            .file("/usr/bin/hello", 0o755, hello())
+            .file("/usr/share/man/man1/hello.1", 0o644, ".TH HELLO 1\n"),
         Deb::new("broken-setup", "1").script("postinst", "echo this can not be set up; exit 3"),
         Deb::new("busybox-static", "1:1.35.0-4").native().file("/bin/busybox", 0o755, &busybox),
     ]
+}
+
+/// A whole program: writes a line, exits with 0. It needs no library and no shell.
+fn hello() -> Vec<u8> {
+    const TEXT: &str = "Hello, world!\n";
+    const START: u64 = 0x40_0000;
+    const HEADERS: u16 = 64 + 56;
+    let length = u8::try_from(TEXT.len()).expect("it is short");
+    let (machine, code) = if architecture() == "arm64" {
+        let words: [u32; 8] = [
+            0xd280_0808,                            // mov x8, 64 (write)
+            0xd280_0020,                            // mov x0, 1
+            0x1000_00c1,                            // adr x1, text
+            0xd280_0002 | (u32::from(length) << 5), // mov x2, length
+            0xd400_0001,                            // svc 0
+            0xd280_0ba8,                            // mov x8, 93 (exit)
+            0xd280_0000,                            // mov x0, 0
+            0xd400_0001,                            // svc 0
+        ];
+        (183_u16, words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>())
+    } else {
+        let code = [
+            [0xb8, 1, 0, 0, 0].as_slice(),    // mov eax, 1 (write)
+            &[0xbf, 1, 0, 0, 0],              // mov edi, 1
+            &[0x48, 0x8d, 0x35, 16, 0, 0, 0], // lea rsi, [text]
+            &[0xba, length, 0, 0, 0],         // mov edx, length
+            &[0x0f, 0x05],                    // syscall
+            &[0xb8, 60, 0, 0, 0],             // mov eax, 60 (exit)
+            &[0x31, 0xff],                    // xor edi, edi
+            &[0x0f, 0x05],                    // syscall
+        ];
+        (62, code.concat())
+    };
+    let size = u64::from(HEADERS) + (code.len() + TEXT.len()) as u64;
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(16, 0);
+    let halves = |elf: &mut Vec<u8>, values: &[u16]| {
+        values.iter().for_each(|value| elf.extend_from_slice(&value.to_le_bytes()));
+    };
+    let quads = |elf: &mut Vec<u8>, values: &[u64]| {
+        values.iter().for_each(|value| elf.extend_from_slice(&value.to_le_bytes()));
+    };
+    halves(&mut elf, &[2, machine, 1, 0]); // a program, of version 1
+    quads(&mut elf, &[START + u64::from(HEADERS), 64, 0]); // entry, program headers, no sections
+    halves(&mut elf, &[0, 0, 64, 56, 1, 0, 0, 0]); // sizes and counts
+    halves(&mut elf, &[1, 0, 5, 0]); // loaded, to be read and executed
+    quads(&mut elf, &[0, START, START, size, size, 0x1_0000]);
+    elf.extend_from_slice(&code);
+    elf.extend_from_slice(TEXT.as_bytes());
+    elf
 }
 
 #[cfg(test)]
@@ -265,6 +315,20 @@ mod tests {
             ]
         );
         assert!(matches!(names[3][1], "daemon/man" | "1/12"), "{lines}");
+    }
+
+    #[test]
+    fn hello_runs_here() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("hello");
+        fs::write(&file, hello()).expect("it can be written");
+        fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("modes can be set");
+        let output = Command::new(&file).output().expect("it starts");
+        assert_eq!(
+            (output.status.code(), output.stdout.as_slice()),
+            (Some(0), b"Hello, world!\n".as_slice())
+        );
     }
 
     #[test]
