@@ -21,11 +21,17 @@ pub fn run(shell: &Shell) -> Result<()> {
     fs::create_dir_all(&dist)?;
     let built = crate::target_folder(shell)?.join(MUSL);
 
-    cmd!(shell, "cargo build --profile launcher --target {MUSL} --package pannier-launcher").run()?;
-    cmd!(shell, "cargo build --release --target {MUSL} --package pannier").run()?;
-    let files = [("launcher/pannier-launcher", "launcher"), ("release/pannier", "pannier")];
-    for (from, to) in files {
-        fs::copy(built.join(from), dist.join(to))?;
+    // A release takes the time that a developer's build does not (see the profile `launcher`).
+    cmd!(shell, "cargo build --release --target {MUSL} --package pannier")
+        .env("CARGO_PROFILE_LAUNCHER_LTO", "fat")
+        .env("CARGO_PROFILE_LAUNCHER_CODEGEN_UNITS", "1")
+        .env_remove("PANNIER_EMBEDDED_DIR")
+        .run()?;
+    // The very launcher that is in `pannier`: see the build script of crates/embedded.
+    let launcher = built.join("embedded").join(MUSL).join("launcher/pannier-launcher");
+    let files = [(launcher, "launcher"), (built.join("release/pannier"), "pannier")];
+    for (from, to) in &files {
+        fs::copy(from, dist.join(to))?;
         ensure_static(&dist.join(to))?;
     }
     let size = fs::metadata(dist.join("launcher"))?.len();
