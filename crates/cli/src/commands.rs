@@ -15,6 +15,7 @@ pub use registry_args::RegistryArgs;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use oci::{Digest, ImageName};
 
 use crate::cli::{Cli, Command};
 use crate::context::Context;
@@ -28,6 +29,18 @@ pub enum Format {
     Human,
     /// For programs.
     Json,
+}
+
+/// `name@digest`, as a person can give it back to a verb: names in the local store without what goes without saying.
+pub fn pinned(name: &ImageName, digest: Digest) -> String {
+    match name {
+        ImageName::Plain(reference) => format!("{}@{digest}", reference.familiar()),
+        // As other programs take it, too.
+        ImageName::Registry(reference) => format!("{reference}@{digest}"),
+        // The image in it has Docker's manifest, which is made when it is read.
+        ImageName::DockerArchive { .. } => name.to_string(),
+        _ => format!("{name}@{digest}"),
+    }
 }
 
 /// Runs the verb that was asked for.

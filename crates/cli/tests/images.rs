@@ -59,7 +59,7 @@ fn an_image_comes_is_seen_and_goes() {
     archive(home);
     assert_eq!(ok(home, &["image", "list"]), "no images\n");
     assert!(
-        ok(home, &["image", "copy", "oci-archive:a.tar", "me/app", "--tag", "me/app:v2"]).contains("pulled")
+        ok(home, &["image", "copy", "oci-archive:a.tar", "me/app", "--tag", "me/app:v2"]).contains("copied")
     );
     assert_eq!(ok(home, &["image", "list", "--quiet"]), "me/app:latest\nme/app:v2\n");
 
@@ -76,6 +76,17 @@ fn an_image_comes_is_seen_and_goes() {
         assert_eq!(shown["labels"]["maintainer"], "me");
         assert_eq!(shown["layers"].as_array().unwrap().len(), 1);
     }
+
+    // What a verb names can be given to the next one.
+    for to in ["me/app:v3", "oci:again:x", "oci-archive:again.tar", "docker-archive:again-docker.tar:me/app"]
+    {
+        let name = ok(home, &["image", "copy", "me/app", to, "--quiet"]);
+        assert!(name.starts_with(to.split(':').next().unwrap_or_default()), "{name}");
+        ok(home, &["inspect", name.trim_end()]);
+    }
+    let (_, _, err) = pannier(home, &["image", "copy", "me/app", "docker-archive:x.tar", "--all"]);
+    assert!(err.contains("cannot hold an image for several platforms\nhint: "), "{err}");
+    ok(home, &["image", "remove", "me/app:v3"]);
 
     let (code, out, err) = pannier(home, &["image", "remove", "me/app", "nothing"]);
     assert_eq!((code, out.as_str()), (Some(1), "removed me/app:latest\n"));

@@ -56,8 +56,10 @@ impl Phase {
 /// What is being moved by a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transfer {
-    /// A blob coming from a registry or another source.
+    /// A blob coming from a registry or another network.
     Pull,
+    /// A blob copied from one place of this machine to another.
+    Copy,
     /// A blob being unpacked into a root file system.
     Unpack,
     /// A tree being written as a layer.

@@ -77,6 +77,14 @@ pub enum Error {
         /// Where it was looked for.
         place: String,
     },
+    /// The image of a name is not the one with the digest in that name.
+    #[error("no image `{name}`: what is there now is {found}")]
+    OtherDigest {
+        /// The name that was asked for.
+        name: String,
+        /// The digest of what has the name.
+        found: Digest,
+    },
     /// An index has nothing for the platform that is wanted.
     #[error("no image for {wanted}{} in {place}: it has {}", variant_note(.wanted), list(.available))]
     NoSuchPlatform {
@@ -86,6 +94,12 @@ pub enum Error {
         wanted: Platform,
         /// What there is.
         available: Vec<String>,
+    },
+    /// An image for several platforms goes to a place that holds one of each name.
+    #[error("{place} cannot hold an image for several platforms")]
+    OnePlatform {
+        /// The place.
+        place: String,
     },
     /// A place has several images and no name says which is meant.
     #[error("{place} has several images and none was named: expected one of {}", list(.names))]
@@ -158,6 +172,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.hint(),
+            Self::OnePlatform { .. } => Some("`oci-archive:` can, or choose one with --platform".to_owned()),
             Self::Busy { .. } => Some("wait until other builds are done".to_owned()),
             _ => None,
         }
@@ -166,7 +181,7 @@ impl Error {
     /// True when there is no such image, or none for the platform, or nothing at all in its place.
     pub fn is_not_found(&self) -> bool {
         match self {
-            Self::NoSuchImage { .. } | Self::NoSuchPlatform { .. } => true,
+            Self::NoSuchImage { .. } | Self::NoSuchPlatform { .. } | Self::OtherDigest { .. } => true,
             Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
             Self::Registry(error) => error.is_not_found(),
             _ => false,

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use events::Transfer;
 use layer::{Digest, Hasher};
 
 use crate::error::{Error, Result};
@@ -70,6 +71,19 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// A blob that is moved and never looked into, so that what it uncompresses to need not be known.
+    pub(crate) fn opaque(descriptor: Descriptor, blobs: Arc<dyn Blobs>) -> Self {
+        Self { diff_id: descriptor.digest, descriptor, blobs }
+    }
+
+    /// What bringing it to this machine's disk is called: nothing is pulled that is here already.
+    pub(crate) fn moving(&self) -> Transfer {
+        match self.blobs.origin() {
+            Origin::Registry(_) => Transfer::Pull,
+            Origin::Local(_) => Transfer::Copy,
+        }
+    }
+
     /// The blob's bytes, verified when the end is reached.
     ///
     /// # Errors
@@ -428,6 +442,17 @@ fn check_document(descriptor: &Descriptor, bytes: &[u8], place: &str) -> Result<
 }
 
 fn parse_manifest(descriptor: &Descriptor, bytes: &[u8], place: &str) -> Result<Manifest> {
+    let manifest = parse_any_manifest(descriptor, bytes, place)?;
+    let config = &manifest.config.media_type;
+    if !matches!(config.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) {
+        let reason = format!("it is not an image: its configuration has the media type `{config}`");
+        return Err(Error::invalid(format!("image manifest {} of {place}", descriptor.digest), reason));
+    }
+    Ok(manifest)
+}
+
+/// A manifest of an image, or of something else that is kept as images are.
+pub(crate) fn parse_any_manifest(descriptor: &Descriptor, bytes: &[u8], place: &str) -> Result<Manifest> {
     let what = || format!("image manifest {} of {place}", descriptor.digest);
     check_document(descriptor, bytes, place)?;
     if !media_type::is_manifest(&descriptor.media_type) {
@@ -448,11 +473,6 @@ fn parse_manifest(descriptor: &Descriptor, bytes: &[u8], place: &str) -> Result<
     {
         let inner = manifest.media_type.as_deref().unwrap_or("none");
         let reason = format!("it says media type `{inner}`, expected `{}`", descriptor.media_type);
-        return Err(Error::invalid(what(), reason));
-    }
-    let config = &manifest.config.media_type;
-    if !matches!(config.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) {
-        let reason = format!("it is not an image: its configuration has the media type `{config}`");
         return Err(Error::invalid(what(), reason));
     }
     Ok(manifest)

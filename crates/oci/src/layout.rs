@@ -13,6 +13,7 @@ use layer::{Digest, Hasher};
 
 use crate::error::{Error, Result};
 use crate::image::{Blobs, Image, Origin, describe, parse_index, read_document, select, to_json};
+use crate::image_set::ImageSet;
 use crate::model::{Descriptor, Index, Platform, media_type};
 use crate::new_file::NewFile;
 
@@ -183,6 +184,14 @@ impl Layout {
         find_image(&index, name, platform, &(Arc::new(self.clone()) as Arc<dyn Blobs>))
     }
 
+    /// The image of this name for all its platforms.
+    ///
+    /// # Errors
+    /// As [`Layout::image`].
+    pub fn image_set(&self, name: Option<&str>) -> Result<ImageSet> {
+        find_set(&self.index()?, name, &(Arc::new(self.clone()) as Arc<dyn Blobs>))
+    }
+
     /// Lists `descriptor` in `index.json` under `name`, instead of what had this name (for the same platform).
     ///
     /// # Errors
@@ -216,15 +225,22 @@ impl Blobs for Layout {
 }
 
 /// Puts `entry` into `index`, instead of one with the same name and platform (or, without a name, the same
-/// digest). True when that changed anything.
+/// digest). A name stands for an index or for images, not for both: the later wins. True when that changed anything.
 pub(crate) fn replace_entry(index: &mut Index, entry: Descriptor) -> bool {
     let name = entry.annotations.get(REF_NAME);
+    let is_index = |entry: &Descriptor| media_type::is_index(&entry.media_type);
     let same = |old: &Descriptor| match name {
-        Some(_) => old.annotations.get(REF_NAME) == name && old.platform == entry.platform,
+        Some(_) => {
+            old.annotations.get(REF_NAME) == name
+                && (old.platform == entry.platform || is_index(old) || is_index(&entry))
+        }
         None => old.digest == entry.digest && !old.annotations.contains_key(REF_NAME),
     };
-    match index.manifests.iter().position(same) {
-        Some(at) if index.manifests[at] == entry => return false,
+    let mut places = (0..index.manifests.len()).filter(|at| same(&index.manifests[*at]));
+    let (first, others) = (places.next(), places.collect::<Vec<_>>());
+    others.iter().rev().for_each(|at| drop(index.manifests.remove(*at)));
+    match first {
+        Some(at) if index.manifests[at] == entry => return !others.is_empty(),
         Some(at) => index.manifests[at] = entry,
         None => index.manifests.push(entry),
     }
@@ -238,7 +254,19 @@ pub(crate) fn find_image(
     platform: &Platform,
     blobs: &Arc<dyn Blobs>,
 ) -> Result<Image> {
-    let place = blobs.origin().to_string();
+    let found = find_entries(index, name, &blobs.origin().to_string())?;
+    resolve(&Index { manifests: found, ..empty_index() }, platform, blobs)
+}
+
+/// The image of this name in an index, for all its platforms, with its blobs from `blobs`.
+pub(crate) fn find_set(index: &Index, name: Option<&str>, blobs: &Arc<dyn Blobs>) -> Result<ImageSet> {
+    let found = find_entries(index, name, &blobs.origin().to_string())?;
+    ImageSet::of_entries(found, &|document| read_document(&**blobs, document), blobs)
+}
+
+/// The entries of this name, at least one: several are one image for several platforms. `place` is for errors.
+fn find_entries(index: &Index, name: Option<&str>, place: &str) -> Result<Vec<Descriptor>> {
+    let place = place.to_owned();
     let named = |entry: &&Descriptor| match name {
         Some(name) => {
             entry.annotations.get(REF_NAME).is_some_and(|full| full == name || tag_of(full) == name)
@@ -259,7 +287,7 @@ pub(crate) fn find_image(
             }
         }
     }
-    resolve(&Index { manifests: found, ..empty_index() }, platform, blobs)
+    Ok(found)
 }
 
 /// The image for this platform in an index, through indexes in it.

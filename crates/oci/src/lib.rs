@@ -9,6 +9,7 @@
 //! | [`transport`] | names with a transport: `oci:DIR`, `docker://…` |
 //! | [`model`] | descriptors, manifests, indexes, configurations |
 //! | [`image`] | images and layers as values, whatever their source |
+//! | [`image_set`] | an image for all its platforms, as it is copied |
 //! | [`layout`] | OCI image layouts |
 //! | [`archive`] | images in tar files |
 //! | [`store`] | the local store: a layout, unpacked layers, caches |
@@ -21,6 +22,7 @@ pub mod auth;
 mod decode;
 pub mod error;
 pub mod image;
+pub mod image_set;
 pub mod layout;
 pub mod model;
 mod new_file;
@@ -38,6 +40,7 @@ pub mod transport;
 pub use archive::{DockerArchive, OciArchive};
 pub use error::{Error, Result};
 pub use image::{Blobs, Compression, Format, Image, Layer, NewImage, Origin};
+pub use image_set::ImageSet;
 pub use layer::Digest;
 pub use layer::unpack::Owners;
 pub use layout::Layout;

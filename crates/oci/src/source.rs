@@ -6,9 +6,12 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use layer::Digest;
+
 use crate::archive::{DockerArchive, OciArchive};
 use crate::error::{Error, Result};
 use crate::image::{Blobs, Image, Origin, parse_index, select};
+use crate::image_set::ImageSet;
 use crate::layout::{Layout, MAX_NESTING};
 use crate::model::{Descriptor, Platform, media_type};
 use crate::reference::Reference;
@@ -38,24 +41,70 @@ impl Sources {
                 None => remote(&self.client, reference, platform),
             },
             ImageName::Registry(reference) => remote(&self.client, reference, platform),
-            ImageName::Layout { dir, tag } => Layout::open(dir)?.image(tag.as_deref(), platform),
-            ImageName::OciArchive { file, tag } => {
-                OciArchive::open(file, self.store.scratch_dir()?)?.image(tag.as_deref(), platform)
+            ImageName::Layout { dir, tag, digest } => {
+                expect(Layout::open(dir)?.image(tag.as_deref(), platform)?, *digest, name)
+            }
+            ImageName::OciArchive { file, tag, digest } => {
+                let archive = OciArchive::open(file, self.store.scratch_dir()?)?;
+                expect(archive.image(tag.as_deref(), platform)?, *digest, name)
             }
             ImageName::DockerArchive { file, name } => {
                 DockerArchive::open(file, self.store.scratch_dir()?)?.image(name.as_ref())
             }
         }
     }
-}
 
-impl Sources {
+    /// The image of this name for all the platforms that it is for there.
+    ///
+    /// # Errors
+    /// As [`Sources::open`].
+    pub fn open_all(&self, name: &ImageName) -> Result<ImageSet> {
+        match name {
+            ImageName::Plain(reference) => {
+                match self.store.image_set(reference, &self.store_blobs(reference))? {
+                    Some(set) => Ok(set),
+                    None => remote_set(&self.client, reference),
+                }
+            }
+            ImageName::Registry(reference) => remote_set(&self.client, reference),
+            ImageName::Layout { dir, tag, digest } => {
+                let set = Layout::open(dir)?.image_set(tag.as_deref())?;
+                check_digest(digest.is_none_or(|digest| set.digest() == digest), name, set.digest())
+                    .map(|()| set)
+            }
+            ImageName::OciArchive { file, tag, digest } => {
+                let archive = OciArchive::open(file, self.store.scratch_dir()?)?;
+                let set = archive.image_set(tag.as_deref())?;
+                check_digest(digest.is_none_or(|digest| set.digest() == digest), name, set.digest())
+                    .map(|()| set)
+            }
+            // It has one image of each name.
+            ImageName::DockerArchive { .. } => Ok(ImageSet::of_image(&self.open(name, &Platform::host())?)),
+        }
+    }
+
     /// An image of the store whose blobs come from the registry that its name says where the store lacks them.
     #[must_use]
     pub fn mending(&self, image: Image, reference: &Reference) -> Image {
+        image.with_blobs(&self.store_blobs(reference))
+    }
+
+    fn store_blobs(&self, reference: &Reference) -> Arc<dyn Blobs> {
         let remote = RegistryBlobs { client: self.client.clone(), reference: reference.clone() };
-        let blobs: Arc<dyn Blobs> = Arc::new(StoreBlobs { store: self.store.clone(), remote });
-        image.with_blobs(&blobs)
+        Arc::new(StoreBlobs { store: self.store.clone(), remote })
+    }
+}
+
+/// The image, which must have this digest or come from an index that has it.
+fn expect(image: Image, digest: Option<Digest>, name: &ImageName) -> Result<Image> {
+    let is_it = digest.is_none_or(|digest| image.digest() == digest || image.index == Some(digest));
+    check_digest(is_it, name, image.digest()).map(|()| image)
+}
+
+fn check_digest(is_it: bool, name: &ImageName, found: Digest) -> Result<()> {
+    match is_it {
+        true => Ok(()),
+        false => Err(Error::OtherDigest { name: name.to_string(), found }),
     }
 }
 
@@ -80,6 +129,15 @@ pub fn remote(client: &Client, reference: &Reference, platform: &Platform) -> Re
         raw = client.manifest(&reference.with_digest(select(&index, platform, &place)?.digest))?;
     }
     Err(Error::invalid(format!("image index of {place}"), format!("nested more than {MAX_NESTING} deep")))
+}
+
+/// The image of a registry for all its platforms: manifests now, configurations and layers when they are read.
+fn remote_set(client: &Client, reference: &Reference) -> Result<ImageSet> {
+    let raw = client.manifest(reference)?;
+    let blobs: Arc<dyn Blobs> =
+        Arc::new(RegistryBlobs { client: client.clone(), reference: reference.clone() });
+    let read = |entry: &Descriptor| Ok(client.manifest(&reference.with_digest(entry.digest))?.bytes);
+    ImageSet::read(raw.descriptor(), Some(raw.bytes), &read, &blobs)
 }
 
 /// The blobs of an image that the store has, or should have.

@@ -11,7 +11,7 @@
 //! Whatever is written goes to `tmp`, is synced and renamed. Readers lock nothing; who changes `index.json` holds
 //! a lock for that moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,9 +20,10 @@ use fs_err as fs;
 use layer::Digest;
 
 use crate::error::{Error, Result};
-use crate::image::{Blobs, Image, Origin, describe, read_document};
+use crate::image::{Blobs, Image, Origin, describe, parse_index, read_document};
+use crate::image_set::ImageSet;
 use crate::layout::{Layout, REF_NAME, replace_entry, resolve};
-use crate::model::{Descriptor, Index, Platform};
+use crate::model::{Descriptor, Index, Platform, media_type};
 use crate::reference::Reference;
 
 mod blob;
@@ -63,8 +64,9 @@ pub struct Entry {
     pub name: Option<String>,
     /// The manifest's (or index's) digest.
     pub digest: Digest,
-    /// What it runs on.
-    pub platform: Option<Platform>,
+    /// What it runs on: of an image for several platforms all those that the store has it for. None when its
+    /// documents cannot be read.
+    pub platforms: Vec<Platform>,
     /// When it was made, RFC 3339, as its configuration says.
     pub created: Option<String>,
     /// Bytes of all its blobs; none when its documents cannot be read.
@@ -220,6 +222,17 @@ impl Store {
         }
     }
 
+    /// The image of this name for all the platforms that the store has it for, with its blobs from `blobs`.
+    pub(crate) fn image_set(
+        &self,
+        reference: &Reference,
+        blobs: &Arc<dyn Blobs>,
+    ) -> Result<Option<ImageSet>> {
+        let Some((index, _)) = self.find(reference)? else { return Ok(None) };
+        let read = |document: &Descriptor| self.document(document);
+        ImageSet::of_entries(index.manifests, &read, blobs).map(Some)
+    }
+
     /// The entries that the reference names, as an index, and where they came from.
     fn find(&self, reference: &Reference) -> Result<Option<(Index, Option<Digest>)>> {
         let name = reference.to_string();
@@ -262,6 +275,14 @@ impl Store {
         self.0.layout.edit_index(|index| replace_entry(index, entry)).map(|_| ())
     }
 
+    /// Gives a complete set in the store a name.
+    ///
+    /// # Errors
+    /// As [`Store::tag`].
+    pub fn tag_set(&self, reference: &Reference, set: &ImageSet) -> Result<()> {
+        self.tag_from(reference, &set.descriptor, None)
+    }
+
     /// Takes the name away, for all platforms. The blobs stay until [`Store::prune`]. False when there was none.
     ///
     /// # Errors
@@ -282,19 +303,40 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Entry>> {
         let mut entries: Vec<Entry> =
             self.0.layout.names()?.into_iter().map(|(name, to)| self.entry(name, to)).collect();
-        entries.sort_by(|a, b| (&a.name, &a.platform).cmp(&(&b.name, &b.platform)));
+        entries.sort_by(|a, b| (&a.name, &a.platforms).cmp(&(&b.name, &b.platforms)));
         Ok(entries)
     }
 
     fn entry(&self, name: Option<String>, to: Descriptor) -> Entry {
-        let image = Image::load(to.clone(), &self.blobs()).ok();
+        let images = self.images_of(&to).unwrap_or_default();
+        let mut platforms: Vec<Platform> = images.iter().map(Image::platform).collect();
+        if platforms.is_empty() {
+            platforms.extend(to.platform);
+        }
+        let mut seen = BTreeSet::new();
+        let blobs = images.iter().flat_map(|image| image.manifest.layers.iter());
+        let layers = blobs.filter(|blob| seen.insert(blob.digest)).map(|blob| blob.size);
+        let documents =
+            images.iter().map(|image| (image.manifest_bytes.len() + image.config_bytes.len()) as u64);
+        let size = documents.chain(layers).fold(0_u64, u64::saturating_add);
         Entry {
             name,
             digest: to.digest,
-            platform: image.as_ref().map(Image::platform).or(to.platform),
-            created: image.as_ref().and_then(|image| image.config.created.clone()),
-            size: image.as_ref().map(Image::size),
+            platforms,
+            created: images.first().and_then(|image| image.config.created.clone()),
+            size: (!images.is_empty()).then_some(size),
         }
+    }
+
+    /// The image that an entry is, or those that its index lists; attestations are none.
+    fn images_of(&self, entry: &Descriptor) -> Result<Vec<Image>> {
+        if !media_type::is_index(&entry.media_type) {
+            return Ok(vec![Image::load(entry.clone(), &self.blobs())?]);
+        }
+        let index = parse_index(&self.document(entry)?, &self.origin().to_string())?;
+        let images = index.manifests.iter().filter(|inner| media_type::is_manifest(&inner.media_type));
+        let images = images.filter_map(|inner| Image::load(inner.clone(), &self.blobs()).ok());
+        Ok(images.filter(|image| image.config.os != "unknown").collect())
     }
 
     /// Reads and verifies a document (manifest, configuration).

@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use layer::Digest;
+
 use crate::reference::{InvalidReference, Reference};
 
 /// Where an image is, or should go.
@@ -16,19 +18,23 @@ pub enum ImageName {
     Plain(Reference),
     /// `docker://NAME`: the registry.
     Registry(Reference),
-    /// `oci:DIR[:TAG]`: an OCI layout.
+    /// `oci:DIR[:TAG][@DIGEST]`: an OCI layout.
     Layout {
         /// Its folder.
         dir: PathBuf,
         /// Which of its images.
         tag: Option<String>,
+        /// The image must be this one: as a verb that wrote it names it.
+        digest: Option<Digest>,
     },
-    /// `oci-archive:FILE[:TAG]`: a tar of an OCI layout.
+    /// `oci-archive:FILE[:TAG][@DIGEST]`: a tar of an OCI layout.
     OciArchive {
         /// The tar.
         file: PathBuf,
         /// Which of its images.
         tag: Option<String>,
+        /// As of a layout.
+        digest: Option<Digest>,
     },
     /// `docker-archive:FILE[:NAME]`: what `docker save` writes.
     DockerArchive {
@@ -84,6 +90,11 @@ impl FromStr for ImageName {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let Some((transport, rest)) = text.split_once(':') else { return Ok(Self::Plain(text.parse()?)) };
+        // Of a reference it is a part.
+        let (rest, digest) = match transport {
+            "oci" | "oci-archive" => split_digest(rest),
+            _ => (rest, None),
+        };
         let path = || match rest.split_once(':') {
             _ if rest.is_empty() || rest.starts_with(':') => {
                 Err(InvalidName::NoPath { text: text.to_owned(), transport: transport.to_owned() })
@@ -95,11 +106,11 @@ impl FromStr for ImageName {
             "docker" if rest.starts_with("//") => Self::Registry(rest[2..].parse()?),
             "oci" => {
                 let (dir, tag) = path()?;
-                Self::Layout { dir, tag }
+                Self::Layout { dir, tag, digest }
             }
             "oci-archive" => {
                 let (file, tag) = path()?;
-                Self::OciArchive { file, tag }
+                Self::OciArchive { file, tag, digest }
             }
             "docker-archive" => {
                 let (file, name) = path()?;
@@ -114,6 +125,14 @@ impl FromStr for ImageName {
             }
             _ => Self::Plain(text.parse()?),
         })
+    }
+}
+
+/// Takes `@sha256:…` off the end.
+fn split_digest(text: &str) -> (&str, Option<Digest>) {
+    match text.rsplit_once('@').map(|(rest, digest)| (rest, digest.parse())) {
+        Some((rest, Ok(digest))) => (rest, Some(digest)),
+        _ => (text, None),
     }
 }
 
@@ -140,17 +159,18 @@ fn hint(transport: &str) -> &'static str {
 
 impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (transport, path, name) = match self {
+        let (transport, path, name, digest) = match self {
             Self::Plain(reference) => return write!(f, "{reference}"),
             Self::Registry(reference) => return write!(f, "docker://{reference}"),
-            Self::Layout { dir, tag } => ("oci", dir, tag.clone()),
-            Self::OciArchive { file, tag } => ("oci-archive", file, tag.clone()),
+            Self::Layout { dir, tag, digest } => ("oci", dir, tag.clone(), digest),
+            Self::OciArchive { file, tag, digest } => ("oci-archive", file, tag.clone(), digest),
             Self::DockerArchive { file, name } => {
-                ("docker-archive", file, name.as_ref().map(Reference::to_string))
+                ("docker-archive", file, name.as_ref().map(Reference::to_string), &None)
             }
         };
         write!(f, "{transport}:{}", path.display())?;
-        name.iter().try_for_each(|name| write!(f, ":{name}"))
+        name.iter().try_for_each(|name| write!(f, ":{name}"))?;
+        digest.iter().try_for_each(|digest| write!(f, "@{digest}"))
     }
 }
 
@@ -175,9 +195,26 @@ mod tests {
             ("oci:a:v1", "oci:a:v1"),
             ("oci:a:127.0.0.1:5000/x:y", "oci:a:127.0.0.1:5000/x:y"),
             ("oci-archive:x.tar", "oci-archive:x.tar"),
+            ("oci:a@home:v1", "oci:a@home:v1"),
             ("docker-archive:x.tar:me/app", "docker-archive:x.tar:docker.io/me/app:latest"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_digest_of_a_layout() {
+        let digest = Digest::of(b"x");
+        for text in
+            [format!("oci:a@{digest}"), format!("oci:a:v1@{digest}"), format!("oci-archive:a:v1@{digest}")]
+        {
+            let name: ImageName = text.parse().unwrap();
+            let (ImageName::Layout { digest: found, .. } | ImageName::OciArchive { digest: found, .. }) =
+                &name
+            else {
+                panic!("{name:?}")
+            };
+            assert_eq!((*found, name.to_string()), (Some(digest), text));
         }
     }
 

@@ -329,3 +329,84 @@ fn the_real_registry_and_skopeo_agree() {
     here.push(&here.remote(&ours).unwrap(), &copy).unwrap();
     assert_eq!(here.remote(&copy).unwrap().digest(), image.digest());
 }
+
+#[test]
+fn an_image_for_several_platforms_goes_everywhere_whole() {
+    let registry = Registry::default();
+    let here = here();
+    let shared = layer(&here.store, "shared", b"both");
+    let images = ["linux/amd64", "linux/arm64"].map(|platform| {
+        image_for(platform, vec![shared.clone(), layer(&here.store, "own", platform.as_bytes())])
+    });
+    let at = |place: &str| here.temp.path().join(place).display().to_string();
+    let layout: ImageName = format!("oci:{}:both", at("first")).parse().unwrap();
+    images.iter().for_each(|image| here.sinks().write(image, &layout, &[], &Silent).unwrap());
+
+    let mut from = layout;
+    let sources = Sources { store: here.store.clone(), client: here.client.clone() };
+    let digest = sources.open_all(&from).unwrap().digest();
+    let first = format!("docker://{}/a:1", registry.host());
+    for to in [
+        first.clone(),
+        format!("docker://{}/b:1", registry.host()),
+        format!("oci:{}:x", at("second")),
+        format!("oci-archive:{}:x", at("a.tar")),
+        "both".to_owned(),
+        first,
+    ] {
+        let set = sources.open_all(&from).unwrap();
+        assert_eq!(
+            (set.digest(), set.platforms.as_slice()),
+            (digest, &["linux/amd64", "linux/arm64"].map(str::to_owned)[..])
+        );
+        let to: ImageName = to.parse().unwrap();
+        here.sinks().write_all(&set, &to, &[], &Silent).unwrap();
+        for image in &images {
+            let found = sources.open(&to, &image.platform()).unwrap();
+            assert_eq!((found.digest(), found.index), (image.digest(), Some(digest)), "{to}");
+            for layer in found.layers() {
+                std::io::copy(&mut layer.open().unwrap(), &mut std::io::sink()).unwrap();
+            }
+        }
+        from = to;
+    }
+    assert_eq!(
+        registry.count(Kind::UploadStart),
+        5,
+        "two configurations, three layers; the others are mounted"
+    );
+
+    let list = here.store.list().unwrap();
+    assert_eq!((list.len(), list[0].platforms.len(), list[0].digest), (1, 2, digest));
+    // A name is an index or an image.
+    let name: Reference = "both".parse().unwrap();
+    here.store.tag_image(&name, &here.store.fetch(&images[0], &Silent).unwrap()).unwrap();
+    assert_eq!(here.store.list().unwrap()[0].platforms, [amd64()]);
+    here.sinks()
+        .write_all(&sources.open_all(&from).unwrap(), &"both".parse().unwrap(), &[], &Silent)
+        .unwrap();
+    here.store.prune(|_| false).unwrap();
+    assert!(here.store.image(&name, &"linux/arm64".parse().unwrap()).unwrap().is_some());
+    assert!(here.store.verify().unwrap().problems.is_empty());
+}
+
+#[test]
+fn what_is_no_set_of_images_is_refused() {
+    let here = here();
+    let image = image(&here.store);
+    let layout: ImageName = format!("oci:{}", here.temp.path().join("l").display()).parse().unwrap();
+    here.sinks().write(&image, &layout, &[], &Silent).unwrap();
+    let sources = Sources { store: here.store.clone(), client: here.client.clone() };
+    let set = sources.open_all(&layout).unwrap();
+    assert_eq!(set.digest(), image.digest(), "one image is its own set");
+    let archive: ImageName =
+        format!("docker-archive:{}", here.temp.path().join("d").display()).parse().unwrap();
+    let refused = here.sinks().write_all(&set, &archive, &[], &Silent).unwrap_err();
+    assert!(refused.to_string().ends_with("cannot hold an image for several platforms"), "{refused}");
+
+    let pinned = |digest: Digest| format!("{layout}@{digest}").parse::<ImageName>().unwrap();
+    assert!(sources.open(&pinned(image.digest()), &amd64()).is_ok());
+    let other = sources.open(&pinned(Digest::of(b"other")), &amd64()).unwrap_err();
+    assert!(other.is_not_found() && other.to_string().contains("what is there now is sha256:"), "{other}");
+    assert!(here.sinks().write(&image, &pinned(image.digest()), &[], &Silent).is_err());
+}

@@ -330,8 +330,10 @@ fn read_descriptor(kind: Kind, dir: &Root, place: &str) -> Result<ModuleDescript
 /// The name with its relative path, if it has one, started from `base`.
 pub fn rebase(name: ImageName, base: &Path) -> ImageName {
     match name {
-        ImageName::Layout { dir, tag } => ImageName::Layout { dir: base.join(dir), tag },
-        ImageName::OciArchive { file, tag } => ImageName::OciArchive { file: base.join(file), tag },
+        ImageName::Layout { dir, tag, digest } => ImageName::Layout { dir: base.join(dir), tag, digest },
+        ImageName::OciArchive { file, tag, digest } => {
+            ImageName::OciArchive { file: base.join(file), tag, digest }
+        }
         ImageName::DockerArchive { file, name } => ImageName::DockerArchive { file: base.join(file), name },
         name => name,
     }

@@ -190,6 +190,7 @@ fn add_bar(bars: &MultiProgress, kind: Transfer, id: &str, total: Option<u64>) -
     };
     let verb = match kind {
         Transfer::Pull => "pull",
+        Transfer::Copy => "copy",
         Transfer::Unpack => "unpack",
         Transfer::Pack => "layer",
         Transfer::Push => "push",

@@ -99,10 +99,11 @@ fn write_output(style: Style, phase: Phase, line: &[u8]) {
 pub fn transfer_line(kind: Transfer, id: &str, total: Option<u64>, reused: bool) -> String {
     let verb = match (kind, reused) {
         (Transfer::Pull, false) => "pulled",
+        (Transfer::Copy, false) => "copied",
         (Transfer::Unpack, false) => "unpacked",
         (Transfer::Pack, false) => "adding layer",
         (Transfer::Push, false) => "pushed",
-        (Transfer::Pull | Transfer::Push, true) => "already there:",
+        (Transfer::Pull | Transfer::Copy | Transfer::Push, true) => "already there:",
         (Transfer::Unpack, true) => "already unpacked:",
         (Transfer::Pack, true) => "reusing layer",
     };

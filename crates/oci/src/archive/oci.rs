@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::members::Members;
 use crate::error::{Error, Result};
 use crate::image::{Blobs, Image, MAX_DOCUMENT, Origin, parse_index};
-use crate::layout::{check_layout_file, find_image};
+use crate::image_set::ImageSet;
+use crate::layout::{check_layout_file, find_image, find_set};
 use crate::model::{Descriptor, Index, Platform};
 
 /// A tar of an OCI image layout.
@@ -52,6 +53,14 @@ impl OciArchive {
     /// As there.
     pub fn image(&self, name: Option<&str>, platform: &Platform) -> Result<Image> {
         find_image(&self.index()?, name, platform, &(Arc::new(self.clone()) as Arc<dyn Blobs>))
+    }
+
+    /// The image of this name for all its platforms.
+    ///
+    /// # Errors
+    /// As [`crate::Layout::image`].
+    pub fn image_set(&self, name: Option<&str>) -> Result<ImageSet> {
+        find_set(&self.index()?, name, &(Arc::new(self.clone()) as Arc<dyn Blobs>))
     }
 }
 

@@ -11,6 +11,7 @@ use layer::Digest;
 use super::docker::Entry;
 use crate::error::{Error, Result};
 use crate::image::{Compression, Image, Layer, to_json};
+use crate::image_set::ImageSet;
 use crate::layout::{LAYOUT_FILE, REF_NAME, empty_index};
 use crate::model::Descriptor;
 use crate::new_file::NewFile;
@@ -18,6 +19,9 @@ use crate::reference::Reference;
 
 /// What every member says of when it was changed; readers of archives ignore it.
 const MTIME: u64 = 315_532_801;
+
+/// Hears of the bytes of a layer that were read; a read of nothing is its end.
+pub type Progress<'a> = dyn Fn(&Layer, u64) + 'a;
 
 /// Writes `image` as an `oci-archive` at `path`. `refs` are its names there (`org.opencontainers.image.ref.name`);
 /// `names` those Docker gives it when it loads the archive. `progress` hears of the bytes of each layer.
@@ -29,33 +33,44 @@ pub fn oci_archive(
     image: &Image,
     refs: &[String],
     names: &[Reference],
-    progress: &dyn Fn(&Descriptor, u64),
+    progress: &Progress<'_>,
 ) -> Result<()> {
-    let blob = |digest: Digest| format!("blobs/{}/{}", digest.algorithm(), digest.hex());
-    let mut archive = Archive::create(path)?;
-    archive.file("oci-layout", LAYOUT_FILE.as_bytes())?;
-    archive.folder("blobs/")?;
-    archive.folder("blobs/sha256/")?;
+    let mut archive = Archive::create_layout(path)?;
     archive.file(&blob(image.digest()), &image.manifest_bytes)?;
     archive.file(&blob(image.id()), &image.config_bytes)?;
     for layer in distinct(image.layers()) {
         archive.layer(&blob(layer.descriptor.digest), layer, progress)?;
     }
-    let mut index = empty_index();
-    let entry = |name: Option<&String>| {
-        let mut entry = image.descriptor.clone();
-        entry.annotations = name.map(|name| (REF_NAME.to_owned(), name.clone())).into_iter().collect();
-        entry.platform = Some(image.platform());
-        entry
-    };
-    match refs {
-        [] => index.manifests.push(entry(None)),
-        refs => index.manifests.extend(refs.iter().map(|name| entry(Some(name)))),
-    }
-    archive.file("index.json", &to_json(&index, "image index")?)?;
+    let entry = Descriptor { platform: Some(image.platform()), ..image.descriptor.clone() };
+    archive.index(&entry, refs)?;
     let layers = image.layers().iter().map(|layer| blob(layer.descriptor.digest)).collect();
     archive.file("manifest.json", &manifest_json(blob(image.id()), names, layers)?)?;
     archive.finish()
+}
+
+/// Writes an image for all its platforms as an `oci-archive`. It has no `manifest.json`, which knows of no platforms.
+///
+/// # Errors
+/// As [`oci_archive`].
+pub fn oci_archive_of_set(
+    path: &Path,
+    set: &ImageSet,
+    refs: &[String],
+    progress: &Progress<'_>,
+) -> Result<()> {
+    let mut archive = Archive::create_layout(path)?;
+    for (document, bytes) in &set.documents {
+        archive.file(&blob(document.digest), bytes)?;
+    }
+    for layer in distinct(&set.blobs) {
+        archive.layer(&blob(layer.descriptor.digest), layer, progress)?;
+    }
+    archive.index(&set.descriptor, refs)?;
+    archive.finish()
+}
+
+fn blob(digest: Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
 /// Writes `image` as a `docker-archive` at `path`. Layers stay compressed, but zstd ones, which `docker load` of
@@ -67,7 +82,7 @@ pub fn docker_archive(
     path: &Path,
     image: &Image,
     names: &[Reference],
-    progress: &dyn Fn(&Descriptor, u64),
+    progress: &Progress<'_>,
 ) -> Result<()> {
     let mut archive = Archive::create(path)?;
     let config = format!("{}.json", image.id().hex());
@@ -129,6 +144,29 @@ impl Archive {
         Ok(Self { builder, path: path.to_owned() })
     }
 
+    /// An archive of a layout, as yet without blobs and index.
+    fn create_layout(path: &Path) -> Result<Self> {
+        let mut archive = Self::create(path)?;
+        archive.file("oci-layout", LAYOUT_FILE.as_bytes())?;
+        archive.folder("blobs/")?;
+        archive.folder("blobs/sha256/")?;
+        Ok(archive)
+    }
+
+    /// `index.json`, with `entry` under each of the names, or without one.
+    fn index(&mut self, entry: &Descriptor, refs: &[String]) -> Result<()> {
+        let named = |name: Option<&String>| Descriptor {
+            annotations: name.map(|name| (REF_NAME.to_owned(), name.clone())).into_iter().collect(),
+            ..entry.clone()
+        };
+        let mut index = empty_index();
+        match refs {
+            [] => index.manifests.push(named(None)),
+            refs => index.manifests.extend(refs.iter().map(|name| named(Some(name)))),
+        }
+        self.file("index.json", &to_json(&index, "image index")?)
+    }
+
     fn folder(&mut self, name: &str) -> Result<()> {
         let mut header = header(tar::EntryType::Directory, 0o755, 0);
         Ok(self.builder.append_data(&mut header, name, std::io::empty())?)
@@ -139,7 +177,7 @@ impl Archive {
         Ok(self.builder.append_data(&mut header, name, bytes)?)
     }
 
-    fn layer(&mut self, name: &str, layer: &Layer, progress: &dyn Fn(&Descriptor, u64)) -> Result<()> {
+    fn layer(&mut self, name: &str, layer: &Layer, progress: &Progress<'_>) -> Result<()> {
         let mut header = header(tar::EntryType::Regular, 0o644, layer.descriptor.size);
         let reader = Counted { inner: layer.open()?, layer, progress };
         self.builder.append_data(&mut header, name, reader).map_err(Error::from_io)
@@ -147,12 +185,7 @@ impl Archive {
 
     /// The header of a member comes before its content, so its size must be known: the content goes through a
     /// nameless file.
-    fn uncompressed_layer(
-        &mut self,
-        name: &str,
-        layer: &Layer,
-        progress: &dyn Fn(&Descriptor, u64),
-    ) -> Result<()> {
+    fn uncompressed_layer(&mut self, name: &str, layer: &Layer, progress: &Progress<'_>) -> Result<()> {
         use std::io::{Read as _, Seek as _};
         let mut plain = tempfile::tempfile_in(
             self.path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new(".")),
@@ -205,13 +238,13 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
 struct Counted<'a, R> {
     inner: R,
     layer: &'a Layer,
-    progress: &'a dyn Fn(&Descriptor, u64),
+    progress: &'a Progress<'a>,
 }
 
 impl<R: std::io::Read> std::io::Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        (self.progress)(&self.layer.descriptor, count as u64);
+        (self.progress)(self.layer, count as u64);
         Ok(count)
     }
 }

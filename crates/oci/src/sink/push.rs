@@ -13,6 +13,7 @@ use layer::Digest;
 
 use crate::error::{Error, Result};
 use crate::image::{Image, Layer, Origin};
+use crate::image_set::ImageSet;
 use crate::model::Descriptor;
 use crate::reference::Reference;
 use crate::registry::Client;
@@ -69,11 +70,40 @@ impl<'scope> Push<'scope> {
     /// When a blob could not be read or sent, or the manifest not: then no tag points at this image unless an
     /// earlier of the tags was set.
     pub fn finish(mut self, image: &Image, tags: &[Reference]) -> Result<()> {
-        image
-            .layers()
-            .iter()
-            .filter(|layer| !stays_where_it_is(&layer.descriptor))
-            .for_each(|layer| self.add(layer));
+        self.add_all(image.layers())?;
+        self.send_config(image)?;
+        for tag in tags {
+            self.client.put_manifest(tag, &image.manifest_bytes, &image.descriptor.media_type)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is missing of a set, as [`Push::finish`] does of one image: the tags point at the whole.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_set(mut self, set: &ImageSet, tags: &[Reference]) -> Result<()> {
+        self.add_all(&set.blobs)?;
+        for (document, bytes) in set.documents.iter().filter(|(document, _)| document.digest != set.digest())
+        {
+            self.client.put_manifest(
+                &self.reference.with_digest(document.digest),
+                bytes,
+                &document.media_type,
+            )?;
+        }
+        // Last, when all that it lists is there.
+        let root = set.documents.last().map_or(&[][..], |(_, bytes)| bytes);
+        tags.iter().try_for_each(|tag| {
+            self.client.put_manifest(tag, root, &set.descriptor.media_type)?;
+            Ok(())
+        })
+    }
+
+    /// Adds what is not on its way yet, and waits until everything is there.
+    fn add_all(&mut self, layers: &[Layer]) -> Result<()> {
+        let distributed = layers.iter().filter(|layer| !stays_where_it_is(&layer.descriptor));
+        distributed.for_each(|layer| self.add(layer));
         // The workers end when the queue is empty and nobody can add to it.
         self.queue = None;
         self.workers.drain(..).for_each(|worker| {
@@ -81,14 +111,7 @@ impl<'scope> Push<'scope> {
                 std::panic::resume_unwind(panic);
             }
         });
-        if let Some(error) = lock(&self.failed).take() {
-            return Err(error);
-        }
-        self.send_config(image)?;
-        for tag in tags {
-            self.client.put_manifest(tag, &image.manifest_bytes, &image.descriptor.media_type)?;
-        }
-        Ok(())
+        lock(&self.failed).take().map_or(Ok(()), Err)
     }
 
     fn send_config(&self, image: &Image) -> Result<()> {

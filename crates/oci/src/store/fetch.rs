@@ -17,6 +17,7 @@ use super::follow::Flow;
 use super::rootfs::Unpacker;
 use crate::error::{Error, Result};
 use crate::image::{Blobs as _, Image, Layer};
+use crate::image_set::ImageSet;
 use crate::layout::copy_verified;
 
 /// Blobs that come at once: enough to fill a line that one connection does not.
@@ -31,6 +32,15 @@ impl Store {
     pub fn fetch(&self, image: &Image, events: &dyn Events) -> Result<Image> {
         self.transfer(image.layers(), None, true, events)?;
         self.keep_documents(image)
+    }
+
+    /// Brings all of a set into the store, as [`Store::fetch`] does of one image.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fetch_set(&self, set: &ImageSet, events: &dyn Events) -> Result<()> {
+        self.transfer(&set.blobs, None, true, events)?;
+        set.documents.iter().try_for_each(|(document, bytes)| self.put(&document.media_type, bytes).map(drop))
     }
 
     /// As [`Store::fetch`], and unpacks the layers while they come: the trees too, highest layer first, as lowers
@@ -94,7 +104,7 @@ impl Store {
             let download = (blobs || unpack) && !self.has(blob);
             if blobs && !download {
                 let id = digest.to_string();
-                events.event(Event::TransferEnded { kind: Transfer::Pull, id: &id, reused: true });
+                events.event(Event::TransferEnded { kind: layer.moving(), id: &id, reused: true });
             }
             jobs.insert(digest, Job { layer, download, unpack, flow: Flow::default() });
             order.push(digest);
@@ -174,7 +184,7 @@ impl Run<'_> {
     fn download(&self, job: &Job<'_>) -> Result<()> {
         let blob = &job.layer.descriptor;
         let id = blob.digest.to_string();
-        let kind = Transfer::Pull;
+        let kind = job.layer.moving();
         self.events.event(Event::TransferStarted { kind, id: &id, total: Some(blob.size) });
         let mut writer = self.store.unhashed_blob_writer()?;
         job.flow.begin(fs_err::File::open(writer.path())?.into_file());

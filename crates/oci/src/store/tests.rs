@@ -45,7 +45,7 @@ fn images_have_names() {
     let list = store.list().unwrap();
     assert_eq!(list.len(), 1);
     assert_eq!(list[0].name.as_deref(), Some("docker.io/me/app:v1"));
-    assert_eq!(list[0].platform, Some(host()));
+    assert_eq!(list[0].platforms, [host()]);
     assert_eq!(list[0].size, Some(image.size()));
 
     assert!(store.untag(&reference).unwrap());

@@ -7,15 +7,17 @@ use oci::{ImageName, Reference};
 use platform::build::{LayerState, Outcome};
 
 use super::BuildArgs;
+use crate::commands::pinned;
 use crate::ui::{Style, Ui, bytes, duration, layer_name};
 
 /// The most columns that a line of many parts takes.
 const WIDTH: usize = 78;
 
-/// Prints it. Quiet: only `name@digest`.
+/// Prints it. Quiet: only `name@digest`, which every verb takes.
 pub fn print(ui: &Ui, args: &BuildArgs, outcome: &Outcome) {
     if ui.is_quiet() {
-        return ui.result(&format!("{}@{}", outcome.names.first().unwrap_or(&args.image), outcome.digest));
+        let name = super::destination(&args.image, args.publish);
+        return ui.result(&name.map_or_else(|_| args.image.clone(), |name| pinned(&name, outcome.digest)));
     }
     let style = ui.style();
     let mut lines = vec![String::new(), style.heading("Layers")];

@@ -12,8 +12,8 @@ use platform::builder::create::{CreateError, CreateRequest, Created, create};
 use platform::builder_toml::{BuilderToml, BuilderTomlError};
 use platform::module::ModuleError;
 
-use crate::commands::RegistryArgs;
 use crate::commands::build::{destination, document, module_hint, snippet};
+use crate::commands::{RegistryArgs, pinned};
 use crate::context::Context;
 use crate::error::CommandError;
 
@@ -107,7 +107,7 @@ fn summary(context: &Context<'_>, request: &CreateRequest, created: &Created) ->
         name => name.to_string(),
     };
     if context.ui.is_quiet() {
-        return format!("{name}@{}", created.image.digest());
+        return pinned(&request.destination, created.image.digest());
     }
     let modules: Vec<String> = created.modules.iter().map(|module| format!("  {module}")).collect();
     let lifecycle = created.lifecycle.as_ref().map(|version| format!("\nLifecycle\n  {version}"));

@@ -40,7 +40,7 @@ fn json(entries: &[Entry]) -> Result<String, CommandError> {
     struct Shown<'a> {
         name: Option<&'a str>,
         digest: String,
-        platform: Option<String>,
+        platforms: Vec<String>,
         created: Option<&'a str>,
         size: Option<u64>,
     }
@@ -49,7 +49,7 @@ fn json(entries: &[Entry]) -> Result<String, CommandError> {
         .map(|entry| Shown {
             name: entry.name.as_deref(),
             digest: entry.digest.to_string(),
-            platform: entry.platform.as_ref().map(ToString::to_string),
+            platforms: entry.platforms.iter().map(ToString::to_string).collect(),
             created: entry.created.as_deref(),
             size: entry.size,
         })
@@ -69,7 +69,11 @@ fn table(entries: &[Entry]) -> String {
         [
             familiar(entry),
             entry.digest.short(),
-            entry.platform.as_ref().map_or_else(unknown, ToString::to_string),
+            match entry.platforms.as_slice() {
+                [] => unknown(),
+                [one] => one.to_string(),
+                several => format!("{} platforms", several.len()),
+            },
             entry
                 .created
                 .as_deref()
@@ -103,7 +107,7 @@ mod tests {
         let entry = |name: Option<&str>, size: Option<u64>| Entry {
             name: name.map(str::to_owned),
             digest: oci::Digest::of(b"x"),
-            platform: size.map(|_| "linux/amd64".parse().unwrap()),
+            platforms: size.iter().map(|_| "linux/amd64".parse().unwrap()).collect(),
             created: size.map(|_| "1980-01-01T00:00:01Z".to_owned()),
             size,
         };
@@ -129,6 +133,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&json(&entries()).unwrap()).unwrap();
         assert_eq!(value[0]["name"], "docker.io/library/app:latest");
         assert_eq!(value[0]["size"], 1_234_567);
-        assert_eq!(value[1]["platform"], serde_json::Value::Null);
+        assert_eq!(value[0]["platforms"], serde_json::json!(["linux/amd64"]));
+        assert_eq!(value[1]["platforms"], serde_json::json!([]));
     }
 }
