@@ -3,3 +3,19 @@
 //! Dockerfiles come from image extensions (image_extension.md, "Dockerfile Requirements"): one stage, one base. Each
 //! instruction becomes a change of the image's configuration, a layer, or both; programs of `RUN` run in the sandbox.
 //! Not here: who made the Dockerfile, and what happens to the image afterwards.
+
+mod error;
+mod expand;
+mod instruction;
+mod parse;
+mod resolve;
+mod rules;
+
+pub use error::SourceError;
+pub use expand::{ExpandError, Lookup, expand};
+pub use instruction::{
+    Add, Arg, Command, Copy, CopySource, From, Healthcheck, Heredoc, Instruction, InstructionKind, Mount,
+    MountKind, Network, Pair, Run, Script, Sharing, Word,
+};
+pub use parse::Dockerfile;
+pub use rules::{Base, Checked, Kind, Warning, check};
