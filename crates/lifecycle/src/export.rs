@@ -1,10 +1,11 @@
 //! The export phase: puts the image together (platform.md, "exporter").
 //!
-//! From the bottom: the run image, each buildpack's launch layers, the launch SBOM, the app's slices, the
-//! launcher, its configuration, links for the process types. A layer that did not change is not packed again.
+//! From the bottom: the run image, the layers of image extensions, each buildpack's launch layers, the launch SBOM, the
+//! app's slices, the launcher, its configuration, links for the process types. A layer that did not change is not packed again.
 //! Not here: where the image goes.
 
 mod config;
+mod extended;
 mod layers;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use oci::{Descriptor, History, Image, Layer, Store};
 
 use crate::build::{BuiltLayer, BuiltModule};
 use crate::executor::Place;
+pub use extended::{ExtendedRunImage, ExtensionLayer};
 use layers::{LayerMaker, Made};
 
 // Layers of the lifecycle's own, by the names that the reference gives them.
@@ -42,8 +44,10 @@ pub struct ExportInputs<'a> {
     pub app: &'a Place,
     /// Who owns what in new layers.
     pub ids: Ids,
-    /// The run image.
+    /// The run image, as it was before extensions.
     pub run_image: &'a Image,
+    /// What extensions made of it, where they changed it.
+    pub extended: Option<&'a ExtendedRunImage>,
     /// What the label says of it; the top layer is filled in.
     pub run_image_for_rebase: RunImageForRebase,
     /// The previous image and its label.
@@ -151,6 +155,7 @@ pub fn export(
 ) -> Result<Exported, ExportError> {
     let default_process = config::default_process(inputs)?;
     let mut exporter = Exporter::new(inputs, ready, events);
+    exporter.extensions();
     for module in inputs.modules {
         exporter.module(module)?;
     }
@@ -190,6 +195,14 @@ impl<'a> Exporter<'a> {
         let stack = Some(run_image.to_stack());
         let metadata = LayersMetadata { run_image, stack, ..LayersMetadata::default() };
         Self { inputs, maker, old, metadata, layers: Vec::new(), history: Vec::new() }
+    }
+
+    /// The layers of extensions: they are there already, and in no label.
+    fn extensions(&mut self) {
+        for made in self.inputs.extended.map(|extended| extended.layers.as_slice()).unwrap_or_default() {
+            self.maker.there(&made.id(), &made.layer, made.reused);
+            self.add(made.id(), Made { layer: made.layer.clone(), reused: made.reused }, made.history());
+        }
     }
 
     fn module(&mut self, module: &BuiltModule) -> Result<(), ExportError> {

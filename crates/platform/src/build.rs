@@ -5,15 +5,20 @@
 
 mod bench;
 mod cache_image;
+mod detect;
+mod environment;
 mod error;
 mod export;
+mod generate;
 mod guest;
 mod images;
 mod kept;
 mod outcome;
 mod phases;
+mod report;
 mod request;
 mod resolve;
+mod restore;
 mod sbom;
 mod select;
 

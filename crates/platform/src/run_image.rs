@@ -42,6 +42,11 @@ pub fn entry_of<'a>(run_images: &'a [RunImage], name: &str) -> Option<&'a RunIma
     run_images.iter().find(|run_image| same(&run_image.image) || run_image.mirrors.iter().any(|m| same(m)))
 }
 
+/// The builder's entry whose image itself is called `name`.
+pub fn named<'a>(run_images: &'a [RunImage], name: &str) -> Option<&'a RunImage> {
+    run_images.iter().find(|run_image| normal(&run_image.image) == normal(name))
+}
+
 fn registry_of(name: &str) -> Option<String> {
     name.parse::<oci::Reference>().ok().map(|reference| reference.registry().to_owned())
 }
@@ -77,5 +82,7 @@ mod tests {
         assert_eq!(entry_of(&builder, "m.io/run:latest").unwrap().image, "a/run");
         assert_eq!(entry_of(&builder, "docker.io/a/run").unwrap().image, "a/run");
         assert_eq!(entry_of(&builder, "b/run"), None);
+        assert_eq!(named(&builder, "docker.io/a/run:latest").unwrap().mirrors, ["m.io/run"]);
+        assert_eq!(named(&builder, "m.io/run"), None);
     }
 }

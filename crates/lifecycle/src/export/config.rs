@@ -35,6 +35,9 @@ pub(super) fn finish(
     let mut image = inputs.run_image.derive();
     // Annotations say what the run image is, which is not what this one is.
     image.annotations.clear();
+    if let Some(extended) = inputs.extended {
+        image.config.config = extended.config.clone();
+    }
     // Docker's media types have no word for zstd.
     if matches!(inputs.compression, layer::Compression::Zstd(_)) {
         image.format = Format::Oci;

@@ -71,6 +71,12 @@ impl LayerMaker<'_> {
         Made { layer, reused: true }
     }
 
+    /// Says that a layer is there which somebody else made.
+    pub fn there(&self, id: &str, layer: &Layer, reused: bool) {
+        self.tell(id, Some(layer.descriptor.size), reused);
+        (self.ready)(layer);
+    }
+
     fn pack(
         &self,
         id: &str,

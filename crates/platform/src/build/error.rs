@@ -87,6 +87,9 @@ pub enum BuildError {
     /// No group of buildpacks wants the app.
     #[error(transparent)]
     Detect(#[from] lifecycle::detect::DetectError),
+    /// An image extension failed, or left what cannot be used.
+    #[error(transparent)]
+    Generate(#[from] lifecycle::generate::GenerateError),
     /// A buildpack failed.
     #[error(transparent)]
     Build(#[from] lifecycle::build::BuildError),

@@ -34,6 +34,7 @@ pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Resul
         app: &run.app,
         ids: layer_ids(run),
         run_image: &run_image.image,
+        extended: run.extended.as_ref(),
         run_image_for_rebase: RunImageForRebase {
             top_layer: String::new(),
             reference: images::reference_of(&run_image.name, &run_image.image),

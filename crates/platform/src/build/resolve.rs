@@ -80,24 +80,53 @@ pub(super) fn run_image(
         Some(name) => vec![name.clone()],
         None => run_image::candidates(known, &request.run_image_mirrors, registry),
     };
+    let choice = first_run_image(request, names, known)?
+        .ok_or_else(|| BuildError::NoRunImage { builder: builder_name.to_string() })?;
+    events.info(&format!("Using run image {}", choice.name));
+    Ok(choice)
+}
+
+/// Finds the run image that an extension asks for, itself or a mirror of it.
+pub(super) fn switched_run_image(
+    request: &BuildRequest,
+    image: &str,
+    known: &[RunImage],
+    events: &dyn Events,
+) -> Result<RunImageChoice, BuildError> {
+    let registry = registry_of(&request.destination).map(Reference::registry);
+    // Of a mirror, the image itself and other mirrors are not what was asked for.
+    let mirrors = run_image::named(known, image).map(|entry| entry.mirrors.clone()).unwrap_or_default();
+    let wanted = RunImage { image: image.to_owned(), mirrors };
+    let names = run_image::candidates(&[wanted], &request.run_image_mirrors, registry);
+    let choice = first_run_image(request, names, known)?
+        .ok_or_else(|| BuildError::NoRunImage { builder: image.to_owned() })?;
+    events.info(&format!("Using run image {}, to which an extension switched", choice.name));
+    Ok(choice)
+}
+
+/// The first of these names that can be had; none for no names.
+fn first_run_image(
+    request: &BuildRequest,
+    names: Vec<String>,
+    known: &[RunImage],
+) -> Result<Option<RunImageChoice>, BuildError> {
     let mut failed = None;
     for text in names {
         let name: ImageName = text.parse()?;
         match open(request, "run image", &name) {
             Ok(image) => {
                 images::check_platform("run image", &name, &image, &request.platform)?;
-                events.info(&format!("Using run image {name}"));
                 let entry = match run_image::entry_of(known, &text) {
                     Some(entry) => entry.clone(),
                     None => RunImage { image: text, mirrors: Vec::new() },
                 };
-                return Ok(RunImageChoice { name, image, entry });
+                return Ok(Some(RunImageChoice { name, image, entry }));
             }
             // The first one is what the user expects; the others are mirrors of it.
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    Err(failed.unwrap_or_else(|| BuildError::NoRunImage { builder: builder_name.to_string() }))
+    failed.map_or(Ok(None), Err)
 }
 
 /// The trees of the builder's layers. One from a registry is kept under its name, so that the next build need
