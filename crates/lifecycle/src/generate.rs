@@ -22,6 +22,7 @@ use cnb::image::{Analyzed, RunImage, RunImageMirrors};
 use cnb::launch::escape_id;
 use cnb::plan::Plan;
 use cnb::target::TargetMetadata;
+use dockerfile::Dockerfile;
 use events::{Event, Events, Phase};
 
 use crate::detect::ModuleDir;
@@ -106,13 +107,13 @@ pub struct GeneratedExtension {
 /// A Dockerfile, and what it is applied with.
 #[derive(Clone, Debug)]
 pub struct GeneratedDockerfile {
-    /// Its text.
-    pub text: String,
-    /// Where it is, on this machine. Written by the extension: read the text from here instead.
+    /// What it says, as it was when the extension had run.
+    pub dockerfile: Dockerfile,
+    /// Where it is, on this machine.
     pub path: PathBuf,
     /// The image that it starts from instead of `${base_image}`.
     pub base: Option<String>,
-    /// True when it does more than to start from an image.
+    /// True when it has an instruction that may change the image.
     pub extends: bool,
     /// The extension's arguments for it.
     pub args: Vec<(String, String)>,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use cnb::ParseError;
+use dockerfile::SourceError;
 use layer::PathError;
 
 use crate::executor::{ExecError, Exit};
@@ -41,6 +42,15 @@ pub enum GenerateError {
         /// What is wrong with it.
         #[source]
         source: ParseError,
+    },
+    /// A Dockerfile is not as it should be.
+    #[error("extension {id} wrote an invalid Dockerfile")]
+    Dockerfile {
+        /// The extension.
+        id: String,
+        /// What is wrong with it.
+        #[source]
+        source: SourceError,
     },
     /// A context for both images beside one for one of them.
     #[error(

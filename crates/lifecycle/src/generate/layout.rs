@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use cnb::ApiVersion;
 use cnb::group::GroupElement;
 use cnb::launch::escape_id;
+use dockerfile::Kind;
 use events::Events;
 use fs_err as fs;
 use layer::Root;
 
-use super::output::{self, Image};
+use super::output::{self, KINDS};
 use super::{GenerateError, GenerateInputs, Generated, GeneratedDockerfile, GeneratedExtension};
 use crate::executor::Place;
 use crate::files::{create_new, read_optional};
@@ -23,6 +24,14 @@ const CONFIG: &str = "extend-config.toml";
 /// The first Platform API in which each extension has a folder of its own.
 fn has_folders(platform_api: ApiVersion) -> bool {
     platform_api.at_least(13)
+}
+
+/// The name of an image's folder before that.
+fn folder(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Build => "build",
+        Kind::Run => "run",
+    }
 }
 
 /// The folders that extensions write to while they run.
@@ -83,16 +92,16 @@ impl<'a> Work<'a> {
     fn copy(&self, extension: &mut GeneratedExtension, output: &Root) -> Result<(), GenerateError> {
         let escaped = escape_id(&extension.element.id);
         let GeneratedExtension { build, run, ignored_run, .. } = extension;
-        let files = [(Image::Build, build, ""), (Image::Run, run, ""), (Image::Run, ignored_run, ".ignore")];
+        let files = [(Kind::Build, build, ""), (Kind::Run, run, ""), (Kind::Run, ignored_run, ".ignore")];
         let config = read_optional(output, CONFIG)?;
-        for (image, dockerfile, ending) in files {
+        for (kind, dockerfile, ending) in files {
             let Some(dockerfile) = dockerfile else { continue };
-            let images = self.generated.host.join(image.name());
+            let images = self.generated.host.join(folder(kind));
             make_folder(&images)?;
             let dir = images.join(&escaped);
             make_empty(&dir)?;
             dockerfile.path = dir.join(format!("Dockerfile{ending}"));
-            create_new(&dockerfile.path)?.write_all(dockerfile.text.as_bytes())?;
+            create_new(&dockerfile.path)?.write_all(dockerfile.dockerfile.text().as_bytes())?;
             if let Some(config) = &config {
                 create_new(&dir.join(CONFIG))?.write_all(config.as_bytes())?;
             }
@@ -183,8 +192,8 @@ fn read_older(
     events: &dyn Events,
 ) -> Result<GeneratedExtension, GenerateError> {
     let mut extension = GeneratedExtension { element: element.clone(), ..GeneratedExtension::default() };
-    for image in Image::BOTH {
-        let dir = Path::new(image.name()).join(escape_id(&element.id));
+    for kind in KINDS {
+        let dir = Path::new(folder(kind)).join(escape_id(&element.id));
         let file = dir.join("Dockerfile");
         if !generated.exists(&file) {
             continue;
@@ -193,11 +202,11 @@ fn read_older(
         let Some(text) = read_optional(&root, "Dockerfile")? else { continue };
         let config = output::config(element, &root, CONFIG)?;
         let path = generated.path().join(&file);
-        let (config, place) = match image {
-            Image::Build => (&config.build, &mut extension.build),
-            Image::Run => (&config.run, &mut extension.run),
+        let (config, place) = match kind {
+            Kind::Build => (&config.build, &mut extension.build),
+            Kind::Run => (&config.run, &mut extension.run),
         };
-        *place = Some(output::dockerfile(element, image, &text, &path, config, events)?);
+        *place = Some(output::dockerfile(element, kind, &text, &path, config, events)?);
     }
     Ok(extension)
 }

@@ -5,35 +5,15 @@ use std::path::Path;
 use cnb::ApiVersion;
 use cnb::group::GroupElement;
 use cnb::output::{ExtendConfig, ExtendImage};
+use dockerfile::{Base, Dockerfile, Kind};
 use events::Events;
 use layer::Root;
 
 use super::{GenerateError, GeneratedDockerfile, GeneratedExtension};
 use crate::files::read_optional;
 
-/// The two images that a Dockerfile can be for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Image {
-    Build,
-    Run,
-}
-
-impl Image {
-    pub const BOTH: [Self; 2] = [Self::Build, Self::Run];
-
-    /// Its name in those of files and folders.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Build => "build",
-            Self::Run => "run",
-        }
-    }
-
-    /// The name of its Dockerfile in an output folder.
-    pub fn dockerfile(self) -> String {
-        format!("{}.Dockerfile", self.name())
-    }
-}
+/// The two Dockerfiles that an extension can have.
+pub(super) const KINDS: [Kind; 2] = [Kind::Build, Kind::Run];
 
 /// Reads the output folder `root` of an extension, which is at `path` on this machine.
 pub(super) fn read(
@@ -46,15 +26,15 @@ pub(super) fn read(
     let contexts = contexts(element, root, path)?;
     let config = config(element, root, "extend-config.toml")?;
     let mut left = GeneratedExtension { element: element.clone(), ..GeneratedExtension::default() };
-    for image in Image::BOTH {
-        let name = image.dockerfile();
-        let Some(text) = read_optional(root, &name)? else { continue };
-        let of_image = match image {
-            Image::Build => &config.build,
-            Image::Run => &config.run,
+    for kind in KINDS {
+        let name = kind.file_name();
+        let Some(text) = read_optional(root, name)? else { continue };
+        let of_image = match kind {
+            Kind::Build => &config.build,
+            Kind::Run => &config.run,
         };
-        let mut dockerfile = dockerfile(element, image, &text, &path.join(&name), of_image, events)?;
-        if let Some(context) = contexts.of(image) {
+        let mut dockerfile = dockerfile(element, kind, &text, &path.join(name), of_image, events)?;
+        if let Some(context) = contexts.of(kind) {
             if platform_api.at_least(13) {
                 dockerfile.context = Some(path.join(context));
             } else {
@@ -64,9 +44,9 @@ pub(super) fn read(
                 ));
             }
         }
-        match image {
-            Image::Build => left.build = Some(dockerfile),
-            Image::Run => left.run = Some(dockerfile),
+        match kind {
+            Kind::Build => left.build = Some(dockerfile),
+            Kind::Run => left.run = Some(dockerfile),
         }
     }
     Ok(left)
@@ -75,19 +55,30 @@ pub(super) fn read(
 /// Checks the text of a Dockerfile, and reports what is not recommended.
 pub(super) fn dockerfile(
     element: &GroupElement,
-    image: Image,
+    kind: Kind,
     text: &str,
     path: &Path,
     config: &ExtendImage,
     events: &dyn Events,
 ) -> Result<GeneratedDockerfile, GenerateError> {
-    let _ = (element, image, events);
+    let file = format!("{}/{}", element.id, kind.file_name());
+    let invalid = |source| GenerateError::Dockerfile { id: element.id.clone(), source };
+    let args: Vec<_> = config.args.iter().map(|arg| (arg.name.clone(), arg.value.clone())).collect();
+    let dockerfile = Dockerfile::parse(&file, text).map_err(invalid)?;
+    let checked = dockerfile::check(kind, &dockerfile, &args).map_err(invalid)?;
+    for warning in &checked.warnings {
+        events.warning(&format!("extension {}: {}", element.id, warning.text));
+    }
+    let base = match checked.base {
+        Base::Given => None,
+        Base::Other(image) => Some(image),
+    };
     Ok(GeneratedDockerfile {
-        text: text.to_owned(),
+        dockerfile,
         path: path.to_owned(),
-        base: None,
-        extends: true,
-        args: config.args.iter().map(|arg| (arg.name.clone(), arg.value.clone())).collect(),
+        base,
+        extends: checked.extends,
+        args,
         context: None,
         packages: config.packages.clone(),
     })
@@ -110,11 +101,11 @@ pub(super) struct Contexts {
 
 impl Contexts {
     /// The name of the folder for this image.
-    pub fn of(&self, image: Image) -> Option<&'static str> {
-        match image {
+    pub fn of(&self, kind: Kind) -> Option<&'static str> {
+        match kind {
             _ if self.shared => Some("context"),
-            Image::Build => self.build.then_some("context.build"),
-            Image::Run => self.run.then_some("context.run"),
+            Kind::Build => self.build.then_some("context.build"),
+            Kind::Run => self.run.then_some("context.run"),
         }
     }
 }
