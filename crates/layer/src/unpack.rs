@@ -62,6 +62,9 @@ pub struct Options<'a> {
     pub diff_id: Option<Digest>,
     /// Told the number of uncompressed bytes so far, after each entry.
     pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Which paths are wanted, where not all are: the rest is passed over. A whiteout and an opaque mark go by the path
+    /// that they are about. Without the directory or the link on its way, a file lies in a plain directory.
+    pub only: Option<&'a (dyn Fn(&Path) -> bool + Sync)>,
 }
 
 impl std::fmt::Debug for Options<'_> {
@@ -76,7 +79,7 @@ impl std::fmt::Debug for Options<'_> {
 }
 
 impl Default for Options<'_> {
-    /// Real owners, no devices, the default limits, any diffID, nobody told.
+    /// Real owners, no devices, the default limits, any diffID, nobody told, every path.
     fn default() -> Self {
         Self {
             owners: Owners::Real,
@@ -84,6 +87,7 @@ impl Default for Options<'_> {
             limits: Limits::default(),
             diff_id: None,
             progress: &|_| (),
+            only: None,
         }
     }
 }
@@ -242,12 +246,25 @@ impl Unpacker<'_> {
         if self.bytes > limits.bytes || entry.stored > limits.bytes {
             return Err(StreamError::TooLong.into());
         }
-        if self.deletes(entry)? {
+        if self.leaves_out(entry) || self.deletes(entry)? {
             self.stream.pass(entry.stored, |_| Ok::<_, StreamError>(()))?;
         } else {
             self.make(entry)?;
         }
         Ok(tar::skip_padding(&mut self.stream, entry.stored)?)
+    }
+
+    /// True for an entry that is about a path that nobody wants.
+    fn leaves_out(&self, entry: &Entry) -> bool {
+        let (Some(only), Some((mut path, name))) = (self.options.only, tree::split(&entry.name)) else {
+            return false;
+        };
+        let about = name.strip_prefix(b".wh.").unwrap_or(&name);
+        if name != b".wh..wh..opq" {
+            path.extend_from_slice(if path.is_empty() { b"" } else { b"/" });
+            path.extend_from_slice(about);
+        }
+        !only(Path::new(OsStr::from_bytes(&path)))
     }
 
     /// Applies an entry that only says what is gone (OCI image specification, "Whiteouts"); false for all others.

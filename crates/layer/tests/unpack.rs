@@ -559,3 +559,31 @@ proptest! {
         fails(&bytes);
     }
 }
+
+#[test]
+fn unpacks_only_what_is_wanted() {
+    let tar = TarBytes::default()
+        .file("./var/lib/dpkg/status", "wanted")
+        .file("var/lib/other", "not wanted")
+        .file("var/lib/.wh.dpkg-old", "")
+        .file("var/lib/.wh.other-too", "")
+        .file("etc/.wh..wh..opq", "")
+        .file("var/.wh..wh..opq", "")
+        .file(".wh.gone", "")
+        .end();
+    let (temp, dest) = place();
+    let only = |path: &Path| {
+        let wanted = Path::new("var/lib/dpkg");
+        path.starts_with(wanted) || wanted.starts_with(path) || path == Path::new("var/lib/dpkg-old")
+    };
+    let unpacked = unpack(&tar[..], &dest, &Options { only: Some(&only), ..options() }).unwrap();
+    assert_contained(&temp);
+    // All of it was read all the same.
+    assert_eq!(unpacked.diff_id, Digest::of(&tar));
+    assert_eq!(fs_err::read_to_string(dest.join("var/lib/dpkg/status")).unwrap(), "wanted");
+    assert!(is_whiteout(dest.join("var/lib/dpkg-old")));
+    assert!(is_opaque(dest.join("var")));
+    for absent in ["var/lib/other", "var/lib/other-too", "etc", "gone"] {
+        assert!(fs_err::symlink_metadata(dest.join(absent)).is_err(), "{absent}");
+    }
+}

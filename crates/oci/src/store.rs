@@ -5,6 +5,7 @@
 //! | `oci-layout`, `index.json`, `blobs/sha256/…` | the layout: other tools can read it |
 //! | `rootfs/<kind>/<diffID>/` | layers, each unpacked once: lowers of overlays ([`Store::rootfs`]) |
 //! | `cache/` | build caches of apps, kept as trees by those who use them |
+//! | `packages/` | what is known of the packages of images: small files, which go when nobody has used them for a month |
 //! | `tmp/` | what is being written, in a folder per open store, swept when its process is gone |
 //! | `in-use.lock` | shared by all that have the store open, exclusive while `prune` chooses what to remove |
 //!
@@ -115,6 +116,11 @@ impl Store {
     /// The folder for build caches, kept as trees.
     pub fn cache_dir(&self) -> PathBuf {
         self.dir().join("cache")
+    }
+
+    /// The folder for what is known of the packages of images.
+    pub fn packages_dir(&self) -> PathBuf {
+        self.dir().join("packages")
     }
 
     /// The store as a layout.

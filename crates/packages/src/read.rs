@@ -16,13 +16,19 @@ pub(crate) const MAX_PACKAGES: usize = 200_000;
 
 /// Everything that [`read()`] looks at: files, and folders with all that is in them. Who takes these out of an image,
 /// with the symlinks on the way to them, has all that is needed.
-pub const DATABASES: [&str; 8] = [
+pub const DATABASES: [&str; 14] = [
     "var/lib/dpkg/status",
     "var/lib/dpkg/status.d",
     "lib/apk/db/installed",
     "usr/lib/apk/db/installed",
-    "var/lib/rpm",
-    "usr/lib/sysimage/rpm",
+    "var/lib/rpm/rpmdb.sqlite",
+    "var/lib/rpm/rpmdb.sqlite-wal",
+    "var/lib/rpm/Packages",
+    "var/lib/rpm/Packages.db",
+    "usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
+    "usr/lib/sysimage/rpm/Packages",
+    "usr/lib/sysimage/rpm/Packages.db",
     "etc/os-release",
     "usr/lib/os-release",
 ];

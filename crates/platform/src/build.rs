@@ -14,6 +14,7 @@ mod guest;
 mod images;
 mod kept;
 mod outcome;
+mod packages;
 mod phases;
 mod report;
 mod request;

@@ -87,6 +87,12 @@ pub struct BuildArgs {
     /// The image the app will run on [default: the builder's choice]
     #[arg(long, value_name = "IMAGE", help_heading = "Image")]
     pub run_image: Option<String>,
+    /// An SBOM of the run image (CycloneDX, SPDX or Syft, in JSON): what it lists no extension has to install
+    #[arg(long, value_name = "FILE", help_heading = "Image")]
+    pub run_image_sbom: Option<PathBuf>,
+    /// Run extensions even for packages that the images have already
+    #[arg(long, help_heading = "Buildpacks")]
+    pub no_base_packages: bool,
     /// Push to the registry that the name says
     #[arg(long, help_heading = "Image")]
     pub publish: bool,

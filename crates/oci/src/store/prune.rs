@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use fs_err as fs;
 use layer::Digest;
@@ -10,6 +11,9 @@ use super::rootfs::boot_marker;
 use super::scratch::{remove_tree, sweep};
 use super::{Store, walk};
 use crate::error::{Error, Result};
+
+/// After this time, what is known of an image's packages is taken for no longer needed.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a prune removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +85,7 @@ impl Store {
                 }
             }
         }
+        pruned.bytes += remove_unused(&self.packages_dir())?;
         for cache in folders(&self.cache_dir())?.into_iter().filter(|cache| !keep_cache(cache)) {
             pruned.caches += 1;
             fs::rename(&cache, trash.join(format!("cache-{}", pruned.caches)))?;
@@ -112,6 +117,20 @@ struct Used {
 fn sweep_others(store: &Store) -> Result<()> {
     store.scratch_dir()?;
     sweep(&store.dir().join("tmp"))
+}
+
+/// Removes files that nobody has used for a month; gives their bytes on disk.
+fn remove_unused(dir: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for file in folders(dir)? {
+        let meta = fs::symlink_metadata(&file)?;
+        let age = meta.modified()?.elapsed().unwrap_or_default();
+        if meta.is_file() && age > UNUSED {
+            bytes += on_disk(&meta);
+            fs::remove_file(&file)?;
+        }
+    }
+    Ok(bytes)
 }
 
 /// The entries of a folder; none where it is missing.

@@ -36,6 +36,15 @@ impl Store {
         self.dir().join("rootfs").join(kind).join(diff_id.hex())
     }
 
+    /// The folder of a layer's tree when it is there and can be trusted.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a tree that is of no use cannot be removed.
+    pub fn unpacked_layer(&self, unpacker: &Unpacker, diff_id: Digest) -> Result<Option<PathBuf>> {
+        let there = self.has_rootfs(&unpacker.kind, diff_id)?;
+        Ok(there.then(|| self.rootfs_path(&unpacker.kind, diff_id)))
+    }
+
     /// True when the layer's tree is there and can be trusted; one that cannot is removed.
     pub(super) fn has_rootfs(&self, kind: &str, diff_id: Digest) -> Result<bool> {
         let tree = self.rootfs_path(kind, diff_id);

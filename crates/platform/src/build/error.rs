@@ -78,6 +78,9 @@ pub enum BuildError {
     /// The project descriptor.
     #[error(transparent)]
     Project(#[from] crate::project::ProjectError),
+    /// The SBOM of the run image that was named.
+    #[error(transparent)]
+    RunImageSbom(#[from] super::packages::RunImageSbomError),
     /// The environment.
     #[error(transparent)]
     Env(#[from] crate::env_file::EnvError),

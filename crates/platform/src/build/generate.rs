@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use cnb::descriptor::ImagePackages;
+use cnb::group::GroupElement;
 use cnb::image::RunImageMirrors;
 use layer::Root;
 use lifecycle::Place;
@@ -9,6 +11,7 @@ use lifecycle::detect::{Detected, ModuleDir};
 use lifecycle::generate::{GenerateInputs, Generated};
 
 use super::environment::build_config;
+use super::packages::BasePackages;
 use super::phases::{EXTENSIONS, PLATFORM, PLATFORM_API, Run, target};
 use super::{BuildError, resolve};
 
@@ -26,6 +29,15 @@ impl Run<'_> {
         let build_config = build_config(&root)?;
         let extensions = root.subdir(in_root(EXTENSIONS))?;
         let known: Vec<RunImageMirrors> = self.builder.run_images.iter().map(mirrors).collect();
+        let base = BasePackages::new(
+            self.request,
+            (&self.resolved.builder_name, &self.resolved.builder),
+            (&self.run_image.name, &self.run_image.image),
+            self.events,
+        )?;
+        let covered = |element: &GroupElement, wanted: &ImagePackages, switched: Option<&str>| {
+            base.covered(element, wanted, switched)
+        };
         let inputs = GenerateInputs {
             group_extensions: &detected.group.group_extensions,
             plan: &detected.plan,
@@ -43,9 +55,10 @@ impl Run<'_> {
             owner: self.bench.owner(),
             run_image: Some(&self.run_image.entry.image),
             run_images: &known,
-            covered: None,
+            covered: Some(&covered),
         };
-        let generated = lifecycle::generate::generate(&inputs, &guest, self.events)?;
+        let mut generated = lifecycle::generate::generate(&inputs, &guest, self.events)?;
+        base.leave_out(&mut generated);
         self.warn_of_writes(&app, "image extensions wrote to the app")?;
         self.bench.unmount("generate-app")?;
         self.bench.unmount("generate-root")?;

@@ -64,6 +64,10 @@ pub struct BuildRequest {
 
     /// The run image that was asked for.
     pub run_image: Option<String>,
+    /// An SBOM of the run image, instead of what can be found out about its packages.
+    pub run_image_sbom: Option<PathBuf>,
+    /// True when an extension is not asked for packages that the images have.
+    pub base_packages: bool,
     /// The user's mirrors of run images.
     pub run_image_mirrors: Vec<RunImage>,
     /// The process type that starts by default.

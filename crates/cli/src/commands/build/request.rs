@@ -72,6 +72,8 @@ fn request(
         uid: args.uid,
         gid: args.gid,
         run_image: args.run_image.clone(),
+        run_image_sbom: args.run_image_sbom.clone(),
+        base_packages: !args.no_base_packages,
         run_image_mirrors: config.run_images.clone(),
         default_process: args.default_process.clone(),
         created: created(args)?,

@@ -1,0 +1,60 @@
+//! What was found out about images, kept in the store: a small file each in `packages/`.
+//!
+//! Databases go by the diffIDs of the layers, so that an image that was only extended has an entry too; SBOMs by the
+//! image's digest, because they are about that image. An entry that nobody has used for a month goes with a prune.
+
+use fs_err as fs;
+use oci::{Digest, Image, Store};
+use packages::PackageSet;
+use serde::{Deserialize, Serialize};
+
+/// Changes whenever what is read, or how it is written down, does.
+const VERSION: u32 = 1;
+
+#[derive(Deserialize, Serialize)]
+struct Entry<S> {
+    version: u32,
+    /// None when it was looked for and nothing is known.
+    packages: Option<S>,
+}
+
+/// The name of the entry of what an SBOM says of an image.
+pub(super) fn of_sbom(image: &Image) -> String {
+    format!("sbom-{}", image.digest().hex())
+}
+
+/// The name of the entry of what the databases in these layers say.
+pub(super) fn of_layers(diff_ids: impl IntoIterator<Item = Digest>) -> String {
+    let text: Vec<String> = diff_ids.into_iter().map(|diff_id| diff_id.to_string()).collect();
+    format!("layers-{}", Digest::of(text.join("\n").as_bytes()).hex())
+}
+
+/// What an entry says; none when there is none that is of use.
+pub(super) fn read(store: &Store, name: &str) -> Option<Option<PackageSet>> {
+    let path = store.packages_dir().join(format!("{name}.json"));
+    let bytes = fs::read(&path).ok()?;
+    let entry: Entry<PackageSet> = serde_json::from_slice(&bytes).ok()?;
+    if entry.version != VERSION {
+        return None;
+    }
+    // It is in use. Where the file cannot be touched, it is found out again some day.
+    let _ = fs::File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+    Some(entry.packages)
+}
+
+/// Keeps an entry. What cannot be kept is found out again.
+pub(super) fn write(store: &Store, name: &str, set: &Option<PackageSet>) {
+    let _ = try_write(store, name, set);
+}
+
+fn try_write(store: &Store, name: &str, set: &Option<PackageSet>) -> Result<(), oci::Error> {
+    let dir = store.packages_dir();
+    fs::create_dir_all(&dir)?;
+    let bytes = serde_json::to_vec(&Entry { version: VERSION, packages: set.as_ref() })
+        .map_err(std::io::Error::other)?;
+    let mut file = tempfile::NamedTempFile::new_in(store.scratch_dir()?)?;
+    std::io::Write::write_all(&mut file, &bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(dir.join(format!("{name}.json"))).map_err(|error| error.error)?;
+    Ok(())
+}
