@@ -4,15 +4,20 @@
 //! instruction becomes a change of the image's configuration, a layer, or both; programs of `RUN` run in the sandbox.
 //! Not here: who made the Dockerfile, and what happens to the image afterwards.
 
+mod context;
 mod error;
 mod expand;
+mod glob;
+mod ignore;
 mod instruction;
 mod parse;
 mod resolve;
 mod rules;
 
+pub use context::{Context, Entry, Selected, Selection};
 pub use error::SourceError;
 pub use expand::{ExpandError, Lookup, expand};
+pub use ignore::{Ignore, IgnoreError};
 pub use instruction::{
     Add, Arg, Command, Copy, CopySource, From, Healthcheck, Heredoc, Instruction, InstructionKind, Mount,
     MountKind, Network, Pair, Run, Script, Sharing, Word,
