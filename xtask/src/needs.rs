@@ -25,6 +25,7 @@ const NEEDS: &[Need] = &[
     need("runc", "runc", "tests where runc runs our images"),
     need("dockerd", "docker.io", "tests where docker loads and runs our images"),
     need("mmdebstrap", "mmdebstrap", "tests on a Debian base image"),
+    need("dpkg-deb", "dpkg", "tests of Debian packages"),
     need(DEBIAN_KEYS, "debian-archive-keyring", "tests on a Debian base image"),
     need("busybox", "busybox-static", "tests on a small base image"),
     need("bash-static", "bash-static", "tests on a small base image"),

@@ -28,6 +28,8 @@ pub enum Base {
     DebianApt,
     /// [`Base::Small`] with an apk database of five packages, as Alpine has it.
     Alpine,
+    /// [`Base::Small`] with a database of rpm 4.18 that has 13 packages, `hello-tool` and its parts.
+    Rpm,
     /// Builds on [`Base::Small`]; runs on nothing but `/etc/passwd` and one static program, `/bin/echo`.
     Shellless,
     /// Builds on [`Base::DebianApt`]; runs on what distroless images have: accounts, certificates, `/etc/os-release` and
@@ -51,7 +53,9 @@ impl Base {
     /// Whether this machine has what the base is made of; if not, the running test is said to be skipped.
     pub fn available(self) -> bool {
         match self {
-            Base::Small | Base::Shellless | Base::Alpine => needs::have(&["busybox", "bash-static"]),
+            Base::Small | Base::Shellless | Base::Alpine | Base::Rpm => {
+                needs::have(&["busybox", "bash-static"])
+            }
             Base::Debian => cache().join(ESSENTIAL.file()).exists() || needs::have(&["mmdebstrap"]),
             Base::DebianApt | Base::Distroless => {
                 needs::have(&["busybox"])
@@ -114,6 +118,7 @@ impl Base {
             Base::Debian => Image::new().layer_tar(debian(&ESSENTIAL)),
             Base::DebianApt => Image::new().layer_tar(debian(&APT)).layer(local_packages()),
             Base::Alpine => Image::new().layer(small()).layer(apk_database()),
+            Base::Rpm => Image::new().layer(small()).layer(rpm_database()),
             Base::Shellless => Image::new().layer(shellless()),
             Base::Distroless => Image::new().layer(distroless()),
         }
@@ -130,6 +135,7 @@ impl Base {
             Base::Debian | Base::DebianApt => distro(image, "debian", "12"),
             Base::Distroless => return distro(image, "debian", "12").user(&NONROOT.to_string()),
             Base::Alpine => distro(image, "alpine", "3.20.3"),
+            Base::Rpm => distro(image, "fedora", "41"),
             Base::Small | Base::Shellless => distro(image, "small", "1"),
         };
         let (passwd, group) = match self {
@@ -296,6 +302,22 @@ fn apk_database() -> Tree {
         .file("lib/apk/db/installed", 0o644, installed.concat())
 }
 
+/// A database that rpm itself wrote, and what else says that this is Fedora.
+fn rpm_database() -> Tree {
+    const DATABASE: &[u8] = include_bytes!("../../packages/tests/data/rpmdb.sqlite.gz");
+    let mut database = Vec::new();
+    flate2::read::GzDecoder::new(DATABASE).read_to_end(&mut database).expect("the file is whole");
+    let mut tree = Tree::new();
+    for folder in ["etc", "usr", "usr/lib", "usr/lib/sysimage", "usr/lib/sysimage/rpm"] {
+        tree = tree.dir(folder, 0o755);
+    }
+    tree.file("etc/os-release", 0o644, os_release("fedora", "41")).file(
+        "usr/lib/sysimage/rpm/rpmdb.sqlite",
+        0o644,
+        database,
+    )
+}
+
 /// A Debian root file system as `mmdebstrap` makes it.
 struct Variant {
     name: &'static str,
@@ -394,6 +416,18 @@ mod tests {
         assert!(image.text("/var/lib/dpkg/status.d/tzdata").starts_with("Package: tzdata\n"));
         let programs = image.layers.iter().flat_map(|layer| &layer.entries);
         assert!(programs.filter(|entry| entry.kind == '0').all(|entry| entry.mode & 0o111 == 0));
+    }
+
+    #[test]
+    fn others_have_databases_of_packages() {
+        if !Base::Alpine.available() {
+            return;
+        }
+        let read = |base: Base| ReadImage::from_layout(base.layout().path(), Some("run"));
+        assert!(read(Base::Alpine).text("/lib/apk/db/installed").contains("\nP:musl\nV:1.2.5-r0\n"));
+        let rpm = read(Base::Rpm);
+        let database = rpm.entry("/usr/lib/sysimage/rpm/rpmdb.sqlite").expect("there is one");
+        assert!(database.content.starts_with(b"SQLite format 3\0"));
     }
 
     #[test]

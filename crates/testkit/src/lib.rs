@@ -7,7 +7,7 @@
 //! | [`machine`] | a folder with a home, a store and the real `pannier` binary |
 //! | [`tree`] | layer tars, entry by entry, hostile ones included |
 //! | [`image`] | images out of layers, written as OCI layouts |
-//! | [`base`] | base images: small ones, Debian, one without a shell, one without a package manager |
+//! | [`base`] | base images: small ones (one each with records of apk and rpm), Debian, distroless |
 //! | [`deb`] | Debian packages and a repository of them |
 //! | [`buildpack`], [`builder`] | buildpacks out of shell scripts, builder images out of buildpacks |
 //! | [`registry`] | registries: one in this process with faults, and Debian's `docker-registry` |
