@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `oci-layout`, `index.json`, `blobs/sha256/…` | the layout: other tools can read it |
 //! | `rootfs/<kind>/<diffID>/` | layers, each unpacked once: lowers of overlays ([`Store::rootfs`]) |
+//! | `rootfs/flat/<digest>/` | several of them as one tree, where overlays cannot be had ([`Store::flat`]) |
 //! | `cache/` | build caches of apps, kept as trees by those who use them |
 //! | `packages/` | what is known of the packages of images: small files, which go when nobody has used them for a month |
 //! | `tmp/` | what is being written, in a folder per open store, swept when its process is gone |
@@ -29,6 +30,7 @@ use crate::reference::Reference;
 
 mod blob;
 mod fetch;
+mod flat;
 mod follow;
 mod prune;
 mod rootfs;

@@ -105,7 +105,7 @@ impl Store {
         unpacked
     }
 
-    fn place_rootfs(&self, kind: &str, diff_id: Digest, tree: &Path) -> Result<()> {
+    pub(super) fn place_rootfs(&self, kind: &str, diff_id: Digest, tree: &Path) -> Result<()> {
         let place = self.rootfs_path(kind, diff_id);
         fs::create_dir_all(place.parent().unwrap_or(&place))?;
         // First the marker: a tree without one would be trusted.

@@ -184,3 +184,28 @@ fn verify_names_the_blob_and_the_images_that_need_it() {
     assert_eq!(find(Some(image.manifest.config.digest)).images, both);
     assert!(find(None).error.to_string().contains("stray"));
 }
+
+#[test]
+fn flat_trees_are_made_once_and_pruned() {
+    let (_temp, store) = store();
+    let lower = |name: &str| {
+        let tree = store.dir().join("rootfs/ids").join(name);
+        fs::create_dir_all(&tree).unwrap();
+        fs::write(tree.join(name), name).unwrap();
+        fs::write(tree.join("both"), name).unwrap();
+        tree
+    };
+    let lowers = [lower("top"), lower("low")];
+    assert_eq!(store.flat(&lowers[1..]).unwrap(), lowers[1], "one tree is flat");
+    let flat = store.flat(&lowers).unwrap();
+    for (name, text) in [("both", "top"), ("top", "top"), ("low", "low")] {
+        assert_eq!(fs::read_to_string(flat.join(name)).unwrap(), text);
+    }
+    fs::write(flat.join("mark"), "").unwrap();
+    assert_eq!(store.flat(&lowers).unwrap(), flat);
+    assert!(flat.join("mark").exists(), "not made again");
+    let other = store.flat(&[lowers[1].clone(), lowers[0].clone()]).unwrap();
+    assert_eq!(fs::read_to_string(other.join("both")).unwrap(), "low");
+    store.prune(|_| true).unwrap();
+    assert!(!flat.exists());
+}
