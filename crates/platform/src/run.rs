@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use layer::{PathError, Root};
 use oci::RunConfig;
-use sandbox::{Child, GuestMount, Mount, MountError, Network, Overlay, SpawnError, Spec, Stdio};
+use sandbox::{Child, GuestMount, Mount, Network, Overlay, SpawnError, Spec, Stdio};
 
 use crate::env_file::Variables;
 use crate::passwd::{User, UserError};
@@ -70,9 +70,6 @@ pub enum RunError {
     /// The root file system cannot be prepared.
     #[error("cannot prepare the root file system")]
     Prepare(#[source] io::Error),
-    /// Its parts cannot be mounted.
-    #[error(transparent)]
-    Mount(#[from] MountError),
     /// The sandbox or the program did not start.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -159,7 +156,7 @@ fn environment(config: &RunConfig, own: Variables, home: Option<&Path>) -> Vec<(
     env
 }
 
-/// An image's trees with a writable one above them, and empty mount points below.
+/// An image's trees with a writable one above them, and empty mount points below; a copy of them where that cannot be.
 #[derive(Debug)]
 struct RootFs {
     dir: PathBuf,
@@ -186,7 +183,10 @@ impl RootFs {
         prepare().map_err(RunError::Prepare)?;
         lowers.push(skeleton);
         let overlay = Overlay { lowers, upper: Some(upper), work: Some(work), read_only: false };
-        root.mount = Some(overlay.mount(&merged)?);
+        match overlay.mount(&merged) {
+            Ok(mount) => root.mount = Some(mount),
+            Err(_) => layer::flatten(&overlay.lowers, &merged)?,
+        }
         Ok(root)
     }
 

@@ -55,10 +55,18 @@ fn existing(dir: &Path) -> &Path {
 
 fn conclusion(probe: &Probe, good: bool) -> &'static str {
     match (probe.sandboxes_run(), good) {
+        (true, true) if !has_overlays(probe) => {
+            "pannier builds and runs images here, with copies in place of overlays: slower, and without image extensions."
+        }
         (true, true) => "pannier builds and runs images here.",
         (true, false) => "pannier builds and runs images here, but something in the store is broken.",
         (false, _) => "pannier can neither build nor run images here.",
     }
+}
+
+/// Whether file systems are put together without a copy.
+fn has_overlays(probe: &Probe) -> bool {
+    probe.checks.iter().any(|check| check.name == "overlay" && check.result.is_ok())
 }
 
 fn describe(style: Style, check: &Check) -> String {

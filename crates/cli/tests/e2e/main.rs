@@ -11,6 +11,7 @@
 //! | [`launching`] | what the launcher does with it |
 //! | [`caching`] | the second build: what comes back, what is reused, what is never harmed |
 //! | [`renaming`] | restored folders that a buildpack renames |
+//! | [`copies`] | machines where no overlay can be mounted |
 //! | [`sources`] | where images come from and go to |
 //! | [`faults`] | bad input: one clear line, nothing left behind |
 //! | [`hostile`] | layers made to do harm |
@@ -21,6 +22,7 @@
 
 mod basics;
 mod caching;
+mod copies;
 mod environment;
 mod faults;
 mod golden;

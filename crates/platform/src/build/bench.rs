@@ -1,14 +1,20 @@
 //! The bench a build works on: a folder in the store's scratch space with the app's copy, the layers, and the
 //! file systems that sandboxes see.
 //!
-//! It is on the store's file system, so that what a buildpack made moves into the cache by rename.
+//! It is on the store's file system, so that what a buildpack made moves into the cache by rename. Where no overlay can
+//! be mounted there, what would be one is a copy.
 
+mod copies;
+
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use copies::Seen;
 use fs_err as fs;
+use oci::Store;
 use sandbox::{Mount, MountError, Overlay};
 
 /// Free bytes of a disk that is as good as full.
@@ -18,6 +24,11 @@ const NEARLY_FULL: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Bench {
     dir: PathBuf,
+    store: Store,
+    /// Why folders are copies and not overlays, once that is known.
+    why_copies: Option<String>,
+    /// The copies.
+    copied: Vec<PathBuf>,
     // Unmounted before the folder goes: fields drop in order, and `Drop` below clears this first.
     mounts: Vec<Mount>,
     owner: Option<(u32, u32)>,
@@ -32,13 +43,47 @@ pub(super) struct Layered {
     pub upper: PathBuf,
 }
 
+/// A folder that was made of others, which stay as they are whatever is written to it.
+#[derive(Clone, Debug)]
+pub(super) struct Derived {
+    /// The folder.
+    pub dir: PathBuf,
+    way: Way,
+}
+
+/// How a folder was derived.
+#[derive(Clone, Debug)]
+enum Way {
+    /// As an overlay with this upper.
+    Overlay(PathBuf),
+    /// As a copy that was so.
+    Copy(Seen),
+}
+
+impl Derived {
+    /// The names of its entries in or at which something was written.
+    pub fn written(&self) -> Result<Vec<OsString>, BenchError> {
+        match &self.way {
+            Way::Overlay(upper) => fs::read_dir(upper)?.map(|entry| Ok(entry?.file_name())).collect(),
+            Way::Copy(before) => Ok(Seen::look(&self.dir)?.changed_since(before)),
+        }
+    }
+}
+
 impl Bench {
-    /// Makes the folder beneath `scratch`. `owner` is who buildpacks run as, where files can belong to them.
-    pub fn new(scratch: &Path, owner: Option<(u32, u32)>) -> io::Result<Self> {
+    /// Makes the folder in the store's scratch space.
+    pub fn new(store: &Store) -> Result<Self, BenchError> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let dir = scratch.join(format!("build-{}", COUNTER.fetch_add(1, Ordering::Relaxed)));
+        let name = format!("build-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+        let dir = store.scratch_dir()?.join(name);
         fs::create_dir(&dir)?;
-        Ok(Self { dir, mounts: Vec::new(), owner })
+        let (store, mounts, copied) = (store.clone(), Vec::new(), Vec::new());
+        Ok(Self { dir, store, why_copies: None, copied, mounts, owner: None })
+    }
+
+    /// Why folders are copies here, when they are because no overlay can be mounted.
+    pub fn why_copies(&self) -> Option<&str> {
+        self.why_copies.as_deref()
     }
 
     /// Says who buildpacks run as, which is not known before the builder is read.
@@ -91,14 +136,47 @@ impl Bench {
         }
     }
 
-    /// Mounts an overlay of `lowers` (topmost first) with an empty upper, called `name`. The upper's own mode
-    /// and owner are those of the topmost lower, because they are what the mounted folder shows.
-    pub fn overlay(&mut self, name: &str, lowers: Vec<PathBuf>) -> Result<Layered, BenchError> {
-        let home = self.folder(&format!("{name}.overlay"))?;
-        self.overlay_in(&home, name, lowers)
+    /// A folder called `name` with what `lowers` (topmost first) have, to be written: an overlay or, where none can be
+    /// mounted, a copy.
+    pub fn derive(&mut self, name: &str, lowers: Vec<PathBuf>) -> Result<Derived, BenchError> {
+        if let Some(layered) = self.try_overlay(name, &lowers)? {
+            return Ok(Derived { dir: layered.merged, way: Way::Overlay(layered.upper) });
+        }
+        let dir = self.path(name);
+        self.copied.push(dir.clone());
+        copies::copy(&self.store, &lowers, &dir)?;
+        let seen = Seen::look(&dir)?;
+        Ok(Derived { dir, way: Way::Copy(seen) })
     }
 
-    /// The same with the upper in the folder `home`.
+    /// A folder with the same, which nobody writes to.
+    pub fn view(&mut self, name: &str, lowers: Vec<PathBuf>) -> Result<PathBuf, BenchError> {
+        if let Some(layered) = self.try_overlay(name, &lowers)? {
+            return Ok(layered.merged);
+        }
+        match copies::view(&self.store, &lowers)? {
+            Some(dir) => Ok(dir),
+            None => self.derive(name, lowers).map(|derived| derived.dir),
+        }
+    }
+
+    /// An overlay, or `None` when there cannot be one.
+    fn try_overlay(&mut self, name: &str, lowers: &[PathBuf]) -> Result<Option<Layered>, BenchError> {
+        if self.why_copies.is_some() {
+            return Ok(None);
+        }
+        let home = self.folder(&format!("{name}.overlay"))?;
+        match self.overlay_in(&home, name, lowers.to_vec()) {
+            Err(BenchError::Mount(error)) => {
+                self.why_copies = Some(format!("{error}: {}", error.source));
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
+    }
+
+    /// Mounts an overlay of `lowers` (topmost first), called `name`, with an empty upper in the folder `home`. The
+    /// upper's own mode and owner are those of the topmost lower, because they are what the mounted folder shows.
     pub fn overlay_in(
         &mut self,
         home: &Path,
@@ -117,11 +195,14 @@ impl Bench {
         Ok(Layered { merged, upper })
     }
 
-    /// Unmounts the overlay called `name`, so that its upper can be taken.
+    /// Unmounts the overlay called `name`, so that its upper can be taken. A copy of that name goes.
     pub fn unmount(&mut self, name: &str) -> io::Result<()> {
         let target = self.path(name);
         if let Some(index) = self.mounts.iter().position(|mount| mount.target() == target) {
             self.mounts.remove(index).unmount()?;
+        }
+        if let Some(index) = self.copied.iter().position(|copy| *copy == target) {
+            sandbox::remove_tree(&self.copied.remove(index))?;
         }
         Ok(())
     }
@@ -154,4 +235,7 @@ pub enum BenchError {
     /// A file system cannot be mounted.
     #[error(transparent)]
     Mount(#[from] MountError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] oci::Error),
 }

@@ -6,7 +6,7 @@ use layer::Root;
 use lifecycle::detect::{DetectInputs, Detected, ModuleDir};
 
 use super::BuildError;
-use super::bench::Layered;
+use super::bench::Derived;
 use super::environment::build_config;
 use super::generate::in_root;
 use super::phases::{BUILDPACKS, EXTENSIONS, PLATFORM, PLATFORM_API, Run};
@@ -16,8 +16,8 @@ const DETECTS: usize = 8;
 
 impl Run<'_> {
     pub(super) fn detect(&mut self) -> Result<Detected, BuildError> {
-        let app = self.bench.overlay("detect-app", vec![self.app.host.clone()])?;
-        let guest = self.guest("detect-root", &app.merged)?;
+        let app = self.bench.derive("detect-app", vec![self.app.host.clone()])?;
+        let guest = self.guest("detect-root", &app.dir)?;
         let root = Root::open(&guest.root)?;
         let build_config = build_config(&root)?;
         let buildpacks = root.subdir(in_root(BUILDPACKS))?;
@@ -50,10 +50,10 @@ impl Run<'_> {
     }
 
     /// What was written to a view of the app was thrown away: say so, because it looks as if it had worked.
-    pub(super) fn warn_of_writes(&self, app: &Layered, what: &str) -> Result<(), BuildError> {
-        let written = Root::open(&app.upper)?.read_dir("")?;
+    pub(super) fn warn_of_writes(&self, app: &Derived, what: &str) -> Result<(), BuildError> {
+        let written = app.written()?;
         if let Some(first) = written.first() {
-            let path = self.app.guest.join(&first.name);
+            let path = self.app.guest.join(first);
             self.events.warning(&format!(
                 "what {what} is gone: {} and {} more",
                 path.display(),

@@ -21,8 +21,8 @@ const GENERATED: &str = "/generated";
 impl Run<'_> {
     /// Runs the extensions of the group. What they write to the app is thrown away.
     pub(super) fn generate(&mut self, detected: &Detected) -> Result<Generated, BuildError> {
-        let app = self.bench.overlay("generate-app", vec![self.app.host.clone()])?;
-        let mut guest = self.guest("generate-root", &app.merged)?;
+        let app = self.bench.derive("generate-app", vec![self.app.host.clone()])?;
+        let mut guest = self.guest("generate-root", &app.dir)?;
         let generated = Place::new(self.bench.guest_folder("generated", 0o755)?, GENERATED);
         guest.mounts.push(sandbox::GuestMount::bind(&generated.host, GENERATED));
         let root = Root::open(&guest.root)?;

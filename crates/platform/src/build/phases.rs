@@ -111,10 +111,14 @@ impl<'a> Run<'a> {
         mut resolved: Resolved,
         events: &'a dyn Events,
     ) -> Result<Self, BuildError> {
-        let scratch = request.store.scratch_dir()?.to_owned();
         // Read through an overlay of its own: what the builder's files say is a matter of all its layers.
-        let mut bench = Bench::new(&scratch, None)?;
-        let view = Root::open(bench.overlay("builder", resolved.lowers.clone())?.merged)?;
+        let mut bench = Bench::new(&request.store)?;
+        let view = Root::open(bench.view("builder", resolved.lowers.clone())?)?;
+        if let Some(why) = bench.why_copies() {
+            events.warning(&format!(
+                "files are copied for this build, which takes longer: {why} (`pannier doctor` says what to change)"
+            ));
+        }
         let mut builder = Builder::read(&resolved.builder, &view)?;
         let selected = super::select::select(request, &mut resolved, &mut builder, &view, events)?;
         let run_image = resolve::run_image(request, &resolved.builder_name, &builder.run_images, events)?;
@@ -158,7 +162,7 @@ impl<'a> Run<'a> {
 
     /// A root file system of the builder, fresh but for what this build adds, and what is mounted in it.
     pub(super) fn guest(&mut self, name: &str, app: &Path) -> Result<Guest, BuildError> {
-        let root = self.bench.overlay(name, self.resolved.lowers.clone())?;
+        let root = self.bench.derive(name, self.resolved.lowers.clone())?;
         let mut mounts = vec![
             GuestMount::bind(app, &self.app.guest),
             GuestMount::bind_read_only(&self.platform, PLATFORM),
@@ -171,7 +175,7 @@ impl<'a> Run<'a> {
         }));
         let network = if self.request.network { Network::Host } else { Network::None };
         Ok(Guest {
-            root: root.merged,
+            root: root.dir,
             mounts,
             uid: self.uid,
             gid: self.gid,
