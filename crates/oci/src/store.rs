@@ -35,6 +35,7 @@ mod follow;
 mod prune;
 mod rootfs;
 mod scratch;
+mod usage;
 mod verify;
 mod walk;
 
@@ -42,6 +43,7 @@ pub use blob::BlobWriter;
 pub use prune::Pruned;
 pub use rootfs::Unpacker;
 use scratch::Scratch;
+pub use usage::Usage;
 pub use verify::{Problem, Report};
 
 /// The annotation of an entry in `index.json` with the digest of the index that the name stood for where the

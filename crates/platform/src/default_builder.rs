@@ -57,6 +57,18 @@ pub fn ensure(store: &Store, wanted: &Platform) -> Result<Reference, DefaultBuil
     Ok(builder_name)
 }
 
+/// Takes the name away from default builders of other versions of this program: nothing uses them any more. Gives how
+/// many there were.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn forget_others(store: &Store) -> Result<usize, oci::Error> {
+    let current = reference(embedded::builder::BUILD_IMAGE, embedded::fingerprint())?;
+    let names = store.list()?.into_iter().filter_map(|entry| entry.name?.parse::<Reference>().ok());
+    let others = names.filter(|name| name.name() == current.name() && *name != current);
+    others.map(|name| store.untag(&name).map(usize::from)).sum()
+}
+
 fn reference(name: &str, tag: &str) -> Result<Reference, oci::Error> {
     let name: Reference = name.parse().map_err(|error: oci::InvalidReference| oci::Error::Invalid {
         what: "name of the default builder".to_owned(),

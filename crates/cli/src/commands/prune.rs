@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use oci::store::Usage;
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -10,12 +11,13 @@ use crate::ui::bytes;
 
 /// Free the disk space that nothing needs
 ///
-/// Removes blobs and unpacked layers that no image in `pannier image list` needs, and what interrupted builds left.
-/// No build may be running.
+/// Removes blobs and unpacked layers that no image in `pannier image list` needs, default builders of other versions of
+/// pannier, and what interrupted builds left. Says what is kept, and how to free that. No build may be running.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  pannier prune              what no image needs
-  pannier prune --caches     the layers kept between builds, too")]
+  pannier prune                                   what no image needs
+  pannier prune --caches                          the layers kept between builds, too
+  pannier image remove my-app && pannier prune    an image, and what only it needs")]
 pub struct PruneArgs {
     /// Also remove what was kept of earlier builds: the next build of every app starts from nothing
     #[arg(long)]
@@ -26,14 +28,33 @@ pub struct PruneArgs {
 pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<ExitCode, CommandError> {
     // Unpacked layers belong to ids of the namespace.
     let _entered = context.enter()?;
-    let pruned = context.store()?.prune(|_cache| !args.caches)?;
+    let store = context.store()?;
+    platform::default_builder::forget_others(&store)?;
+    let pruned = store.prune(|_cache| !args.caches)?;
     let mut parts = vec![count(pruned.blobs, "blob"), count(pruned.rootfs, "unpacked layer")];
     if args.caches {
         parts.push(count(pruned.caches, "cache"));
     }
     context.ui.finish();
     context.ui.result(&format!("freed {} ({})", bytes(pruned.bytes), parts.join(", ")));
+    if !context.ui.is_quiet() {
+        kept(&store.usage()?).iter().for_each(|line| context.ui.result(line));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each kind of thing that is still there, and how to free it.
+fn kept(usage: &Usage) -> Vec<String> {
+    let (images, caches) = (count(usage.images, "image"), count(usage.caches, "build cache"));
+    let mut lines = Vec::new();
+    if usage.images > 0 {
+        let size = bytes(usage.image_bytes);
+        lines.push(format!("kept  {size} of {images} (`pannier image remove NAME`, then prune again)"));
+    }
+    if usage.caches > 0 {
+        lines.push(format!("kept  {} in {caches} (`pannier prune --caches`)", bytes(usage.cache_bytes)));
+    }
+    lines
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -134,7 +134,7 @@ fn remove_unused(dir: &Path) -> Result<u64> {
 }
 
 /// The entries of a folder; none where it is missing.
-fn folders(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+pub(super) fn folders(path: &Path) -> Result<Vec<std::path::PathBuf>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
@@ -142,7 +142,7 @@ fn folders(path: &Path) -> Result<Vec<std::path::PathBuf>> {
 }
 
 /// Bytes on disk of a tree. A file of several links counts in parts, so that all of them make one.
-fn disk_usage(path: &Path) -> Result<u64> {
+pub(super) fn disk_usage(path: &Path) -> Result<u64> {
     let meta = fs::symlink_metadata(path)?;
     let mut bytes = on_disk(&meta);
     if meta.is_dir() {
