@@ -110,7 +110,7 @@ fn an_image_without_a_program_or_for_another_machine_is_explained() {
         |image| image,
         |machine, name| {
             let output = machine.pannier(["run", name]).fails();
-            output.says("error: the image has no entrypoint and no command").says("hint:");
+            output.says("error: no program to run: ").says("hint:");
         },
     );
     everybody(

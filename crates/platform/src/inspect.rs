@@ -257,6 +257,12 @@ pub fn inspect(image: &Image) -> Result<Inspection, cnb::ParseError> {
     })
 }
 
+/// The types of the processes of an app image; none of any other.
+pub fn process_types(image: &Image) -> Vec<String> {
+    let build = parse(image, label::BUILD_METADATA, BuildLabel::parse).ok().flatten().unwrap_or_default();
+    build.processes.into_iter().map(|process| process.r#type).collect()
+}
+
 /// A label, where the image has it.
 fn parse<T>(
     image: &Image,

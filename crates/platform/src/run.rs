@@ -56,7 +56,7 @@ pub struct RunRequest {
 #[non_exhaustive]
 pub enum RunError {
     /// Neither the image nor the caller says what to run.
-    #[error("the image has no entrypoint and no command")]
+    #[error("no program to run: the image has none, or it was taken away, and none was given")]
     NoProgram,
     /// The user is not one of the image's.
     #[error(transparent)]

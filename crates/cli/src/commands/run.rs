@@ -135,7 +135,11 @@ fn start_and_wait(context: &Context<'_>, args: &RunArgs) -> Result<ExitCode, Com
     // From here on a signal is the program's; one that comes too early waits for it.
     let waiting = Arc::clone(&delivery);
     signals::forward(move |signal| waiting.wait()(signal))?;
-    let mut running = platform::run::start(request).map_err(explain_start)?;
+    let mut running = platform::run::start(request).map_err(|error| {
+        let error = explain_start(error);
+        let processes = platform::inspect::process_types(&image);
+        other_processes(error, args.entrypoint.as_deref(), &processes)
+    })?;
     let child = &mut running.child;
     let terminal = child.terminal.take().map(Terminal::attach).transpose()?;
     let (signaller, size) = (child.signaller(), terminal.as_ref().map(Terminal::size_follower).transpose()?);
@@ -179,9 +183,31 @@ fn explain_start(error: RunError) -> CommandError {
     hint.into_iter().fold(CommandError::new(error).code(code), CommandError::hint)
 }
 
+/// Who asks for an entrypoint that is not there may have meant a process of the app.
+fn other_processes(error: CommandError, entrypoint: Option<&str>, processes: &[String]) -> CommandError {
+    let is_a_name = entrypoint.is_some_and(|name| !name.is_empty() && !name.contains('/'));
+    if error.exit_code != EXIT_NOT_FOUND || !is_a_name || processes.is_empty() {
+        return error;
+    }
+    error.hint(format!("the app has the processes: {}", processes.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_entrypoint_that_is_not_there_names_the_processes() {
+        let processes = ["web", "worker"].map(str::to_owned);
+        let hints = |name: &str, code: u8| {
+            let error = CommandError::new("x").code(code);
+            other_processes(error, Some(name).filter(|name| *name != "none"), &processes).hints
+        };
+        assert_eq!(hints("nope", EXIT_NOT_FOUND), ["the app has the processes: web, worker"]);
+        for (name, code) in [("nope", EXIT_OURS), ("/bin/nope", EXIT_NOT_FOUND), ("none", EXIT_NOT_FOUND)] {
+            assert!(hints(name, code).is_empty(), "{name}");
+        }
+    }
 
     #[test]
     fn exit_codes_are_a_container_engines() {
