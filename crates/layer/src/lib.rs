@@ -3,6 +3,7 @@
 //! A *tree* is a folder on disk, a *layer* is a tar stream that makes it again. This crate turns one into the
 //! other; it knows nothing of images, registries or buildpacks.
 
+mod attributes;
 mod compress;
 mod copy;
 mod digest;
@@ -17,6 +18,7 @@ mod root;
 pub mod unpack;
 mod walk;
 
+pub use attributes::record_owner;
 pub use compress::{Compression, InvalidCompression};
 pub use copy::{Copied, CopyOptions, Keep, copy_root, copy_tree};
 pub use digest::{Digest, Hasher, InvalidDigest};

@@ -4,6 +4,8 @@
 //! below it has the attribute `user.overlay.opaque`. The overlay must not be mounted any more while an upper is moved.
 //! Not here: mounting; making a layer of an upper.
 
+mod reduce;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,16 +17,17 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
+use crate::attributes::{self, OVERLAY};
 use crate::copy::times;
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
 use crate::root::{DIRECTORY, Root};
 use crate::walk::Walk;
+pub(crate) use reduce::is_carrier;
+pub use reduce::{Reduced, reduce};
 
 /// By this attribute overlayfs knows that a directory hides those below it.
 pub(crate) const OPAQUE: &str = "user.overlay.opaque";
-/// All attributes of overlayfs begin so.
-const PREFIX: &[u8] = b"user.overlay.";
 
 /// What an upper says of one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,16 +251,7 @@ fn strip_entry(path: &Path, kind: Kind) -> Result<(), PathError> {
     if !matches!(kind, Kind::Dir | Kind::File) {
         return Ok(());
     }
-    let mut names = vec![0; 4096];
-    let length = match rustix::fs::llistxattr(path, &mut names) {
-        Err(Errno::NOTSUP) => return Ok(()),
-        Err(Errno::RANGE) => {
-            names = vec![0; 64 << 10];
-            rustix::fs::llistxattr(path, &mut names).at("list attributes of", path)?
-        }
-        result => result.at("list attributes of", path)?,
-    };
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| name.starts_with(PREFIX)) {
+    for name in attributes::names(path)?.iter().filter(|name| name.starts_with(OVERLAY)) {
         rustix::fs::lremovexattr(path, OsStr::from_bytes(name)).at("remove an attribute of", path)?;
     }
     Ok(())

@@ -24,7 +24,7 @@ pub use header::HeaderTooLarge;
 use header::{Flag, Header, padding};
 pub use slices::{Slices, SlicesError};
 pub use special::LAUNCHER;
-pub use upper::Upper;
+pub use upper::{Upper, UpperOwners};
 
 use crate::error::{At, PathError};
 use crate::glob;

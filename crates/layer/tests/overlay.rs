@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pannier_layer::overlay::{UpperState, apply, link_tree, same, state, strip};
-use pannier_layer::pack::{self, Ids, Owner, Parent, Tree, Upper, hash};
+use pannier_layer::overlay::{Reduced, UpperState, apply, link_tree, reduce, same, state, strip};
+use pannier_layer::pack::{self, Ids, Parent, Tree, Upper, UpperOwners, hash};
 use pannier_layer::unpack::{Owners, unpack};
 use pannier_layer::{CopyOptions, Digest, copy_tree};
 
@@ -222,13 +222,10 @@ fn an_upper_packed_is_a_layer_that_does_the_same() {
             return;
         }
         let mut layer = Vec::new();
-        let upper = Upper {
-            dir: &stack.at("upper"),
-            lowers: &[stack.at("lower")],
-            owner: Owner::AsOnDisk,
-            keep: &|_, _| true,
-        };
-        pack::pack(&pack::Options::default(), &mut layer, |tar| tar.upper(&upper)).unwrap();
+        let reduced = reduce(&stack.at("upper"), &stack.at("lower"), None).unwrap();
+        let upper = Upper { dir: &stack.at("upper"), owners: UpperOwners::OnDisk };
+        let packed = pack::pack(&pack::Options::default(), &mut layer, |tar| tar.upper(&upper)).unwrap();
+        assert_eq!(packed.entries, reduced.entries, "{script}");
         let options = pannier_layer::unpack::Options { owners: Owners::Ours, ..Default::default() };
         unpack(&layer[..], &stack.at("unpacked"), &options).unwrap();
         // Stacked by the rules that are tested against real overlays above.
@@ -240,18 +237,17 @@ fn an_upper_packed_is_a_layer_that_does_the_same() {
 }
 
 #[test]
-fn a_packed_upper_keeps_links_and_attributes_and_leaves_out_what_it_is_told() {
+fn a_packed_upper_keeps_links_and_attributes() {
     let stack = Stack::new();
     let upper = stack.at("upper");
-    fs_err::create_dir_all(upper.join("proc/1")).unwrap();
     fs_err::write(upper.join("a"), "content").unwrap();
     fs_err::hard_link(upper.join("a"), upper.join("b")).unwrap();
     rustix::fs::setxattr(upper.join("a"), "user.note", b"kept", rustix::fs::XattrFlags::empty()).unwrap();
     rustix::fs::setxattr(upper.join("a"), "user.overlay.origin", b"x", rustix::fs::XattrFlags::empty())
         .unwrap();
-    let keep = |path: &Path, _: bool| path != Path::new("proc");
+    reduce(&upper, &stack.at("lower"), None).unwrap();
     let mut layer = Vec::new();
-    let from = Upper { dir: &upper, lowers: &[], owner: Owner::Ids { uid: 0, gid: 0 }, keep: &keep };
+    let from = Upper { dir: &upper, owners: UpperOwners::Recorded { uid: 0, gid: 0 } };
     let packed = pack::pack(&pack::Options::default(), &mut layer, |tar| tar.upper(&from)).unwrap();
     assert_eq!(packed.entries, 2);
     let options = pannier_layer::unpack::Options { owners: Owners::Ours, ..Default::default() };
@@ -262,4 +258,85 @@ fn a_packed_upper_keeps_links_and_attributes_and_leaves_out_what_it_is_told() {
     let mut value = [0; 16];
     assert_eq!(rustix::fs::getxattr(to.join("a"), "user.note", &mut value), Ok(4));
     assert_eq!(attributes(&to), Vec::<PathBuf>::new());
+}
+
+/// A layer's entries as `tar` lists them, names only.
+fn names(layer: &[u8]) -> Vec<String> {
+    use std::io::Write as _;
+    let mut child = Command::new("tar")
+        .args(["-tzPf", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(layer).unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// What a script leaves in a layer: only what it changed, and nothing for what it put back.
+#[test]
+fn a_reduced_upper_has_only_changes() {
+    let cases: &[(&str, &[&str])] = &[
+        ("touch lib/a.so", &[]),
+        ("touch bin lib/deep", &[]),
+        ("cat lib/a.so > /tmp/a.$$; cat /tmp/a.$$ > lib/a.so; rm /tmp/a.$$", &[]),
+        ("echo new > lib/new; rm lib/new", &[]),
+        ("mv bin/run bin/other; mv bin/other bin/run", &[]),
+        ("rm current; ln -s lib/a.so current", &[]),
+        ("echo 1 > lib/deep/er/new", &["/bp/layer/lib/deep/er/new"]),
+        ("rm lib/deep/y", &["/bp/layer/lib/deep/.wh.y"]),
+        ("mkdir lib/d; echo 1 > lib/d/f", &["/bp/layer/lib/d", "/bp/layer/lib/d/f"]),
+        ("chmod 700 lib/deep", &["/bp/layer/lib/deep"]),
+        ("rm -r lib/deep; mkdir lib/deep", &["/bp/layer/lib/deep", "/bp/layer/lib/deep/.wh..wh..opq"]),
+        ("rm bin/run; mkdir bin/run", &["/bp/layer/bin/run"]),
+        ("ln lib/a.so lib/b.so", &["/bp/layer/lib/a.so", "/bp/layer/lib/b.so"]),
+        ("rm current; ln -s lib current", &["/bp/layer/current"]),
+    ];
+    for (script, expected) in cases {
+        let stack = Stack::new();
+        if !stack.run(script) {
+            return;
+        }
+        let reduced = reduce(&stack.at("upper"), &stack.at("lower"), None).unwrap();
+        let upper = Upper { dir: &stack.at("upper"), owners: UpperOwners::OnDisk };
+        let mut layer = Vec::new();
+        pack::pack(&pack::Options::default(), &mut layer, |tar| tar.upper(&upper)).unwrap();
+        assert_eq!(names(&layer), *expected, "{script}");
+        assert_eq!(reduced.entries, expected.len() as u64, "{script}");
+        if expected.is_empty() {
+            assert_eq!(reduced, Reduced::default());
+            assert_eq!(fs_err::read_dir(stack.at("upper")).unwrap().count(), 0, "{script}");
+        }
+    }
+}
+
+/// Where the disk cannot say whose a file is, it is written beside it, from one layer to the next.
+#[test]
+fn owners_are_recorded_where_there_is_one_id() {
+    let stack = Stack::new();
+    let upper = stack.at("upper");
+    fs_err::create_dir(upper.join("d")).unwrap();
+    fs_err::write(upper.join("d/theirs"), "1").unwrap();
+    fs_err::write(upper.join("d/own"), "2").unwrap();
+    symlink("own", upper.join("d/link")).unwrap();
+    let theirs = fs_err::File::open(upper.join("d/theirs")).unwrap();
+    pannier_layer::record_owner(std::os::fd::AsFd::as_fd(&theirs), 7, 8).unwrap();
+    reduce(&upper, &stack.at("lower"), Some((1000, 1001))).unwrap();
+    let from = Upper { dir: &upper, owners: UpperOwners::Recorded { uid: 1000, gid: 1001 } };
+    let mut layer = Vec::new();
+    pack::pack(&pack::Options::default(), &mut layer, |tar| tar.upper(&from)).unwrap();
+    let options = pannier_layer::unpack::Options { owners: Owners::Ours, ..Default::default() };
+    let to = stack.at("unpacked");
+    unpack(&layer[..], &to, &options).unwrap();
+    // Unpacked, the records are there again, so packing it gives the same.
+    let mut again = Vec::new();
+    let from = Upper { dir: &to, ..from };
+    pack::pack(&pack::Options::default(), &mut again, |tar| tar.upper(&from)).unwrap();
+    assert!(layer == again);
+    let mut value = [0; 32];
+    let length = rustix::fs::getxattr(to.join("d/theirs"), "user.pannier.owner", &mut value).unwrap();
+    assert_eq!(&value[..length], b"7:8");
+    let length = rustix::fs::getxattr(to.join("d/own"), "user.pannier.owner", &mut value).unwrap();
+    assert_eq!(&value[..length], b"1000:1001");
 }

@@ -4,11 +4,10 @@
 //! choice and each field's form decide the diffID, so they follow Go's writer and not what other tar writers do.
 //! Not here: which entries there are and in which order.
 
+use crate::attributes::Xattr;
+
 /// Bytes in a block: every header and every content is padded to it.
 pub(crate) const BLOCK: usize = 512;
-
-/// An extended attribute: its name and its value.
-pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
 
 /// The sort of an entry, by its tar type flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

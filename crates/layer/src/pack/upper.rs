@@ -6,109 +6,117 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::io::Errno;
-
-use super::header::{Flag, Header, Xattr};
-use super::{Owner, PackError, Tar, header};
-use crate::copy::Keep;
-use crate::error::{At, PathError};
+use super::header::{Flag, Header};
+use super::{PackError, Tar, header};
+use crate::attributes::{self, Xattr};
 use crate::meta::{Kind, Meta};
-use crate::overlay::is_opaque;
-use crate::root::Root;
+use crate::overlay::{is_carrier, is_opaque};
 use crate::walk::Walk;
 
-/// An upper directory that is to be a layer. No overlay with it is mounted any more.
+/// An upper directory that is to be a layer: [reduced](crate::overlay::reduce) to what is a change. No overlay with it
+/// as its upper is mounted any more.
+#[derive(Clone, Copy, Debug)]
 pub struct Upper<'a> {
     /// The directory on disk: the root of the layer.
     pub dir: &'a Path,
-    /// What was below it, topmost first: only what they have can have been hidden.
-    pub lowers: &'a [PathBuf],
     /// Who owns what in the layer.
-    pub owner: Owner,
-    /// What belongs to the layer, by its path without a leading slash.
-    pub keep: &'a Keep<'a>,
+    pub owners: UpperOwners,
 }
 
-impl std::fmt::Debug for Upper<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upper")
-            .field("dir", &self.dir)
-            .field("lowers", &self.lowers)
-            .field("owner", &self.owner)
-            .finish_non_exhaustive()
+/// Who owns what in the layer of an upper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpperOwners {
+    /// As this process sees it on disk.
+    OnDisk,
+    /// What is [recorded](crate::record_owner) beside files and directories, 0:0 where nothing is; all else, of which
+    /// nothing can be recorded, is this user's and group's.
+    Recorded {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
+}
+
+impl UpperOwners {
+    fn of(self, meta: &Meta, recorded: Option<(u32, u32)>) -> (u32, u32) {
+        match (self, meta.kind) {
+            (Self::OnDisk, _) => (meta.uid, meta.gid),
+            (Self::Recorded { .. }, Kind::Dir | Kind::File) => recorded.unwrap_or((0, 0)),
+            (Self::Recorded { uid, gid }, _) => (uid, gid),
+        }
     }
 }
 
 impl Tar<'_, '_> {
-    /// Adds all that an upper has. The root itself is left out.
+    /// Adds all changes that an upper has. The root itself is left out.
     pub fn upper(&mut self, upper: &Upper<'_>) -> Result<(), PackError> {
-        let lowers = upper.lowers.iter().map(Root::open).collect::<Result<Vec<_>, _>>()?;
         let mut links: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
         let (mut walk, _) = Walk::new(upper.dir)?;
         while let Some(kind) = walk.next()? {
-            if !(upper.keep)(walk.path(), kind == Kind::Dir) {
-                walk.skip();
-                continue;
-            }
             let name = [b"/", walk.path().as_os_str().as_bytes()].concat();
             let meta = walk.stat()?;
             if meta.is_whiteout() {
-                self.marker(&beside(&name, b".wh."), upper.owner)?;
+                self.marker(&beside(&name, b".wh."))?;
                 continue;
             }
+            if kind == Kind::Dir && is_carrier(&walk.full_path())? {
+                continue;
+            }
+            let mut xattrs = match kind {
+                Kind::Dir | Kind::File => attributes::meaningful(&walk.full_path())?,
+                _ => Vec::new(),
+            };
+            let recorded = attributes::take_owner(&mut xattrs);
+            let owner = upper.owners.of(&meta, recorded);
             let first = (meta.nlink > 1 && kind != Kind::Dir).then_some((meta.dev, meta.ino));
             if let Some(link) = first.and_then(|id| links.get(&id)) {
-                let (uid, gid) = upper.owner.of(meta.uid, meta.gid);
                 let name = Path::new(OsStr::from_bytes(&name));
-                self.entry(Header { link, mode: meta.mode, uid, gid, ..header(name, Flag::HardLink) })?;
+                let (mode, (uid, gid)) = (meta.mode, owner);
+                self.entry(Header { link, mode, uid, gid, ..header(name, Flag::HardLink) })?;
                 continue;
             }
-            self.upper_entry(&walk, &name, &meta, upper.owner)?;
+            self.upper_entry(&walk, &name, &meta, &xattrs, owner)?;
             if let Some(id) = first {
                 links.insert(id, name.clone());
             }
-            let hides = kind == Kind::Dir && is_opaque(&walk.full_path())?;
-            if hides && lowers.iter().any(|lower| lower.is_dir(walk.path())) {
-                self.marker(&[name.as_slice(), b"/.wh..wh..opq"].concat(), upper.owner)?;
+            if kind == Kind::Dir && is_opaque(&walk.full_path())? {
+                self.marker(&[name.as_slice(), b"/.wh..wh..opq"].concat())?;
             }
         }
         Ok(())
     }
 
-    fn upper_entry(&mut self, walk: &Walk, name: &[u8], meta: &Meta, owner: Owner) -> Result<(), PackError> {
-        let xattrs = match meta.kind {
-            Kind::Dir | Kind::File => xattrs(&walk.full_path())?,
-            _ => Vec::new(),
+    fn upper_entry(
+        &mut self,
+        walk: &Walk,
+        name: &[u8],
+        meta: &Meta,
+        xattrs: &[Xattr],
+        (uid, gid): (u32, u32),
+    ) -> Result<(), PackError> {
+        let path = Path::new(OsStr::from_bytes(name));
+        let flag = match meta.kind {
+            Kind::File => {
+                let (file, meta) = walk.open()?;
+                let (mode, size) = (meta.mode, meta.size);
+                self.entry(Header { mode, uid, gid, size, xattrs, ..header(path, Flag::File) })?;
+                return self.content(&file, size, || walk.full_path());
+            }
+            Kind::Dir => Flag::Dir,
+            _ => {
+                let link = if meta.kind == Kind::Symlink { walk.read_link()? } else { Vec::new() };
+                return self.special(name, meta, &link, super::Owner::Ids { uid, gid });
+            }
         };
-        if meta.kind == Kind::File {
-            let (file, meta) = walk.open()?;
-            let (uid, gid) = owner.of(meta.uid, meta.gid);
-            let path = Path::new(OsStr::from_bytes(name));
-            let (mode, size) = (meta.mode, meta.size);
-            self.entry(Header { mode, uid, gid, size, xattrs: &xattrs, ..header(path, Flag::File) })?;
-            return self.content(&file, size, || walk.full_path());
-        }
-        if !xattrs.is_empty() {
-            let (uid, gid) = owner.of(meta.uid, meta.gid);
-            let path = Path::new(OsStr::from_bytes(name));
-            return self.entry(Header {
-                mode: meta.mode,
-                uid,
-                gid,
-                xattrs: &xattrs,
-                ..header(path, Flag::Dir)
-            });
-        }
-        let link = if meta.kind == Kind::Symlink { walk.read_link()? } else { Vec::new() };
-        self.special(name, meta, &link, owner)
+        self.entry(Header { mode: meta.mode, uid, gid, xattrs, ..header(path, flag) })
     }
 
     /// Adds an empty file that says what is deleted.
-    fn marker(&mut self, name: &[u8], owner: Owner) -> Result<(), PackError> {
-        let (uid, gid) = owner.of(0, 0);
-        self.bytes(Path::new(OsStr::from_bytes(name)), b"", 0o644, uid, gid)
+    fn marker(&mut self, name: &[u8]) -> Result<(), PackError> {
+        self.bytes(Path::new(OsStr::from_bytes(name)), b"", 0o644, 0, 0)
     }
 }
 
@@ -116,26 +124,4 @@ impl Tar<'_, '_> {
 fn beside(name: &[u8], prefix: &[u8]) -> Vec<u8> {
     let slash = name.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
     [&name[..slash], prefix, &name[slash..]].concat()
-}
-
-/// The attributes of a file or directory that mean something elsewhere too, sorted.
-fn xattrs(path: &Path) -> Result<Vec<Xattr>, PathError> {
-    let mut names = vec![0; 64 << 10];
-    let length = match rustix::fs::llistxattr(path, &mut names) {
-        Err(Errno::NOTSUP) => 0,
-        result => result.at("list attributes of", path)?,
-    };
-    let mut found = Vec::new();
-    for name in names[..length].split(|byte| *byte == 0) {
-        let of_user = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
-        if of_user || name == b"security.capability" {
-            let mut value = vec![0; 64 << 10];
-            let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value)
-                .at("read an attribute of", path)?;
-            value.truncate(length);
-            found.push((name.to_vec(), value));
-        }
-    }
-    found.sort();
-    Ok(found)
 }

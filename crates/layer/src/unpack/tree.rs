@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use super::tar::Entry;
 use super::{Owners, UnpackError};
+use crate::attributes;
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
 use crate::overlay::OPAQUE;
@@ -114,6 +115,7 @@ impl TreeWriter {
         let path = self.shown(&real);
         self.own(entry, &path, |uid, gid| rustix::fs::fchown(fd, uid, gid))?;
         set_xattrs(fd.as_fd(), entry).at("set attributes of", &path)?;
+        self.record_owner(fd.as_fd(), entry, &path)?;
         self.dirs.insert(real, DirMeta { mode: entry.mode, mtime: Some((entry.mtime, entry.mtime_nsec)) });
         Ok(())
     }
@@ -136,6 +138,7 @@ impl TreeWriter {
         }
         self.own(entry, &path, |uid, gid| rustix::fs::fchown(&file, uid, gid))?;
         set_xattrs(file.as_fd(), entry).at("set attributes of", &path)?;
+        self.record_owner(file.as_fd(), entry, &path)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).at("set mode of", &path)?;
         rustix::fs::futimens(&file, &times(entry.mtime, entry.mtime_nsec)).at("set times of", &path)?;
         Ok(())
@@ -367,6 +370,15 @@ impl TreeWriter {
         let path = if real.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(real) };
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), beneath)
+    }
+
+    /// Writes down whose a file should be where the disk cannot say.
+    fn record_owner(&self, fd: BorrowedFd<'_>, entry: &Entry, path: &Path) -> Result<(), UnpackError> {
+        let (Ok(uid), Ok(gid)) = (u32::try_from(entry.uid), u32::try_from(entry.gid)) else { return Ok(()) };
+        if self.owners == Owners::Real || (uid, gid) == (0, 0) {
+            return Ok(());
+        }
+        Ok(attributes::record_owner(fd, uid, gid).at("set attributes of", path)?)
     }
 
     /// Sets the owner when owners are kept.
