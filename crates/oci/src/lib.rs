@@ -10,6 +10,7 @@
 //! | [`model`] | descriptors, manifests, indexes, configurations |
 //! | [`image`] | images and layers as values, whatever their source |
 //! | [`image_set`] | an image for all its platforms, as it is copied |
+//! | [`passwd`] | the users of an image |
 //! | [`layout`] | OCI image layouts |
 //! | [`archive`] | images in tar files |
 //! | [`store`] | the local store: a layout, unpacked layers, caches |
@@ -27,6 +28,7 @@ pub mod layout;
 pub mod model;
 mod new_file;
 mod parallel;
+pub mod passwd;
 pub mod reference;
 pub mod registry;
 pub mod sink;

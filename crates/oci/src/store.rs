@@ -5,6 +5,8 @@
 //! | `oci-layout`, `index.json`, `blobs/sha256/…` | the layout: other tools can read it |
 //! | `rootfs/<kind>/<diffID>/` | layers, each unpacked once: lowers of overlays ([`Store::rootfs`]) |
 //! | `rootfs/flat/<digest>/` | several of them as one tree, where overlays cannot be had ([`Store::flat`]) |
+//! | `steps/` | what instructions of Dockerfiles did ([`Store::step`]) |
+//! | `mounts/` | folders that their programs keep between builds ([`Store::cache_mount`]) |
 //! | `cache/` | build caches of apps, kept as trees by those who use them |
 //! | `packages/` | what is known of the packages of images: small files, which go when nobody has used them for a month |
 //! | `tmp/` | what is being written, in a folder per open store, swept when its process is gone |
@@ -32,17 +34,21 @@ mod blob;
 mod fetch;
 mod flat;
 mod follow;
+mod mounts;
 mod prune;
 mod rootfs;
 mod scratch;
+mod steps;
 mod usage;
 mod verify;
 mod walk;
 
 pub use blob::BlobWriter;
-pub use prune::Pruned;
+pub use mounts::{CacheMount, Sharing};
+pub use prune::{PruneOptions, Pruned};
 pub use rootfs::Unpacker;
 use scratch::Scratch;
+pub use steps::{KeptStep, StepLock, StepRecord};
 pub use usage::Usage;
 pub use verify::{Problem, Report};
 

@@ -79,3 +79,7 @@ pub(crate) fn image_of(memory: &Arc<Memory>, tars: &[Vec<u8>], format: Format) -
     memory.put(&image.manifest.config.media_type, &image.config_bytes);
     image
 }
+
+/// A prune that keeps all it may.
+pub(crate) const KEEP_ALL: crate::store::PruneOptions<'static> =
+    crate::store::PruneOptions { keep_cache: &|_| true, keep_steps: Some(std::time::Duration::MAX) };

@@ -11,7 +11,6 @@
 //! | [`inspect`] | what is in an image |
 //! | [`locator`] | what a text that names a buildpack means |
 //! | [`module`] | buildpacks from folders, archives, packages and scripts |
-//! | [`passwd`] | users of an image |
 //! | [`project`] | `project.toml`: what to build with, what to leave out |
 //! | [`env_file`] | build-time environment from `--env`, `--env-file` and the descriptor |
 //! | [`run`] | the program of an image in a sandbox |
@@ -32,7 +31,6 @@ pub mod env_file;
 pub mod inspect;
 pub mod locator;
 pub mod module;
-pub mod passwd;
 pub mod project;
 pub mod run;
 pub mod run_image;

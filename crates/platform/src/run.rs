@@ -16,8 +16,8 @@ use oci::RunConfig;
 use sandbox::{Child, GuestMount, Mount, Network, Overlay, SpawnError, Spec, Stdio};
 
 use crate::env_file::Variables;
-use crate::passwd::{User, UserError};
 use crate::volume::Volume;
+use oci::passwd::{User, UserError};
 
 pub use image::{ImageError, open};
 

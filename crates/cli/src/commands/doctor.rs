@@ -25,7 +25,8 @@ pub struct DoctorArgs {
     /// Check the store too: every blob's digest, and everything that images refer to
     #[arg(long)]
     pub store: bool,
-    /// Remove blobs whose content is not what their name says: they are fetched again when they are needed
+    /// Remove blobs whose content is not what their name says, and broken steps of Dockerfiles: both come again when
+    /// they are needed
     #[arg(long, requires = "store")]
     pub repair: bool,
 }
@@ -93,8 +94,11 @@ fn check_store(context: &Context<'_>, repair: bool) -> Result<(Vec<String>, bool
     let mut lines = vec![summary(style, &report, &place.to_string())];
     let mut good = true;
     for problem in &report.problems {
-        let removed = match problem.blob {
-            Some(blob) if repair && problem.error.is_corrupt_blob() => store.discard(blob).map(|()| true)?,
+        let removed = match (problem.blob, &problem.step) {
+            (Some(blob), _) if repair && problem.error.is_corrupt_blob() => {
+                store.discard(blob).map(|()| true)?
+            }
+            (_, Some(step)) if repair => store.discard_step(step).map(|()| true)?,
             _ => false,
         };
         good &= removed;
@@ -116,7 +120,9 @@ fn explain(style: Style, problem: &Problem, removed: bool) -> String {
         text += &format!(" (needed by {})", problem.images.join(", "));
     }
     let advice = match (removed, problem.blob) {
+        (true, _) if problem.step.is_some() => "removed: it is made again when it is needed",
         (true, _) => "removed: it is fetched again when it is needed",
+        (false, _) if problem.step.is_some() => "`pannier doctor --store --repair` removes it",
         (false, Some(_)) if problem.error.is_corrupt_blob() => "`pannier doctor --store --repair` removes it",
         _ => "build or fetch the image again",
     };

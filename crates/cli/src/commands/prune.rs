@@ -1,9 +1,10 @@
 //! `pannier prune`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
-use oci::store::Usage;
+use oci::store::{PruneOptions, Usage};
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -11,18 +12,23 @@ use crate::ui::bytes;
 
 /// Free the disk space that nothing needs
 ///
-/// Removes blobs and unpacked layers that no image in `pannier image list` needs, default builders of other versions of
-/// pannier, and what interrupted builds left. Says what is kept, and how to free that. No build may be running.
+/// Removes blobs and unpacked layers that no image in `pannier image list` needs, steps of extensions' Dockerfiles that
+/// no build used for two weeks, default builders of other versions of pannier, and what interrupted builds left. Says
+/// what is kept, and how to free that. No build may be running.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   pannier prune                                   what no image needs
   pannier prune --caches                          the layers kept between builds, too
   pannier image remove my-app && pannier prune    an image, and what only it needs")]
 pub struct PruneArgs {
-    /// Also remove what was kept of earlier builds: the next build of every app starts from nothing
+    /// Also remove what was kept of earlier builds, and all steps of Dockerfiles: the next build of every app starts
+    /// from nothing
     #[arg(long)]
     caches: bool,
 }
+
+/// Steps of Dockerfiles that nobody used for so long go.
+const UNUSED_STEPS: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Prunes.
 pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<ExitCode, CommandError> {
@@ -30,10 +36,19 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<ExitCode, CommandE
     let _entered = context.enter()?;
     let store = context.store()?;
     platform::default_builder::forget_others(&store)?;
-    let pruned = store.prune(|_cache| !args.caches)?;
+    let options = PruneOptions {
+        keep_cache: &|_cache| !args.caches,
+        keep_steps: (!args.caches).then_some(UNUSED_STEPS),
+    };
+    let pruned = store.prune(&options)?;
     let mut parts = vec![count(pruned.blobs, "blob"), count(pruned.rootfs, "unpacked layer")];
     if args.caches {
-        parts.push(count(pruned.caches, "cache"));
+        parts.push(count(pruned.caches + pruned.mounts, "cache"));
+    } else if pruned.mounts > 0 {
+        parts.push(count(pruned.mounts, "cache mount"));
+    }
+    if args.caches || pruned.steps > 0 {
+        parts.push(count(pruned.steps, "step"));
     }
     context.ui.finish();
     context.ui.result(&format!("freed {} ({})", bytes(pruned.bytes), parts.join(", ")));

@@ -1,7 +1,8 @@
-//! Removing what nothing refers to: blobs and unpacked layers of no listed image, caches that the caller gives up.
+//! Removing what nothing refers to: blobs and unpacked layers of no listed image, steps of Dockerfiles that were not
+//! used for long, caches that the caller gives up.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err as fs;
@@ -15,6 +16,20 @@ use crate::error::{Error, Result};
 /// After this time, what is known of an image's packages is taken for no longer needed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// What a prune keeps though no image refers to it.
+pub struct PruneOptions<'a> {
+    /// Whether an entry of the cache folder stays.
+    pub keep_cache: &'a dyn Fn(&Path) -> bool,
+    /// How long steps and cache mounts of Dockerfiles may have been unused to stay; none for all to go.
+    pub keep_steps: Option<Duration>,
+}
+
+impl std::fmt::Debug for PruneOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PruneOptions").field("keep_steps", &self.keep_steps).finish_non_exhaustive()
+    }
+}
+
 /// What a prune removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -24,21 +39,25 @@ pub struct Pruned {
     pub rootfs: usize,
     /// Number of build caches.
     pub caches: usize,
+    /// Number of steps of Dockerfiles.
+    pub steps: usize,
+    /// Number of folders that programs of Dockerfiles kept.
+    pub mounts: usize,
     /// Bytes on disk that were freed.
     pub bytes: u64,
 }
 
 impl Store {
-    /// Removes blobs and unpacked layers that no listed image refers to, and the entries of the cache folder for
-    /// which `keep_cache` says no. Nobody else may have the store open: what a build has just written or found,
+    /// Removes blobs and unpacked layers that no listed image and no kept step refers to, and what `options` does not
+    /// keep. Nobody else may have the store open: what a build has just written or found,
     /// nothing refers to yet.
     ///
     /// # Errors
     /// [`Error::Busy`] when another process has the store open. When a document of a listed image cannot be read,
     /// nothing is removed: what it refers to is not known.
-    pub fn prune(&self, keep_cache: impl Fn(&Path) -> bool) -> Result<Pruned> {
+    pub fn prune(&self, options: &PruneOptions<'_>) -> Result<Pruned> {
         let trash = tempfile::Builder::new().prefix("pruned-").tempdir_in(self.scratch_dir()?)?.keep();
-        let pruned = self.alone(|| self.collect(&trash, keep_cache))?;
+        let pruned = self.alone(|| self.collect(&trash, options))?;
         // The trees are out of the way; removing them takes long, and others may go on meanwhile.
         let trees = folders(&trash)?.iter().map(|tree| disk_usage(tree)).sum::<Result<u64>>()?;
         let bytes = pruned.bytes + trees;
@@ -60,10 +79,11 @@ impl Store {
         result
     }
 
-    fn collect(&self, trash: &Path, keep_cache: impl Fn(&Path) -> bool) -> Result<Pruned> {
+    fn collect(&self, trash: &Path, options: &PruneOptions<'_>) -> Result<Pruned> {
         sweep_others(self)?;
-        let used = self.used()?;
+        let mut used = self.used()?;
         let mut pruned = Pruned::default();
+        self.collect_steps(trash, options, &mut used, &mut pruned)?;
         for entry in fs::read_dir(self.dir().join("blobs/sha256"))? {
             let entry = entry?;
             let digest = format!("sha256:{}", entry.file_name().to_string_lossy()).parse();
@@ -86,11 +106,34 @@ impl Store {
             }
         }
         pruned.bytes += remove_unused(&self.packages_dir())?;
-        for cache in folders(&self.cache_dir())?.into_iter().filter(|cache| !keep_cache(cache)) {
+        for cache in folders(&self.cache_dir())?.into_iter().filter(|cache| !(options.keep_cache)(cache)) {
             pruned.caches += 1;
             fs::rename(&cache, trash.join(format!("cache-{}", pruned.caches)))?;
         }
         Ok(pruned)
+    }
+
+    /// Removes steps and cache mounts, and adds what the rest needs to what is used.
+    fn collect_steps(
+        &self,
+        trash: &Path,
+        options: &PruneOptions<'_>,
+        used: &mut Used,
+        pruned: &mut Pruned,
+    ) -> Result<()> {
+        let (steps, mounts) = match options.keep_steps {
+            Some(unused) => {
+                let old = self.old_steps(unused)?;
+                used.blobs.extend(old.blobs);
+                (old.folders, self.old_mounts(unused)?)
+            }
+            None => (all(&self.steps_dir())?, all(&self.mounts_dir())?),
+        };
+        (pruned.steps, pruned.mounts) = (steps.len(), mounts.len());
+        for (number, folder) in steps.iter().chain(&mounts).enumerate() {
+            fs::rename(folder, trash.join(format!("step-{number}")))?;
+        }
+        Ok(())
     }
 
     fn used(&self) -> Result<Used> {
@@ -134,11 +177,20 @@ fn remove_unused(dir: &Path) -> Result<u64> {
 }
 
 /// The entries of a folder; none where it is missing.
-pub(super) fn folders(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+pub(super) fn folders(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
     fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// The folders that the folders in `path` have.
+fn all(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for kind in folders(path)? {
+        found.extend(folders(&kind)?.into_iter().filter(|path| path.is_dir()));
+    }
+    Ok(found)
 }
 
 /// Bytes on disk of a tree. A file of several links counts in parts, so that all of them make one.

@@ -51,23 +51,11 @@ impl Store {
         if !tree.is_dir() {
             return Ok(false);
         }
-        let marker = boot_marker(&tree);
-        let (made_in, age) = match fs::read_to_string(&marker) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            text => (text?, fs::metadata(&marker)?.modified()?.elapsed().unwrap_or_default()),
-        };
-        match (made_in == boot_id(), age > SURELY_WRITTEN) {
-            (true, false) => Ok(true),
-            (true, true) => {
-                // Another process may be doing the same.
-                let _ = fs::remove_file(&marker);
-                Ok(true)
-            }
-            (false, _) => {
-                self.remove_rootfs(kind, diff_id)?;
-                Ok(false)
-            }
+        let whole = still_whole(&boot_marker(&tree))?;
+        if !whole {
+            self.remove_rootfs(kind, diff_id)?;
         }
+        Ok(whole)
     }
 
     /// Removes a layer's tree, by way of the scratch folder: it is never half there.
@@ -123,7 +111,22 @@ pub(super) fn boot_marker(tree: &Path) -> PathBuf {
     tree.with_extension("boot")
 }
 
+/// Whether what this marker is about can be trusted to be on the disk as it was written. A marker that is not needed any
+/// more goes.
+pub(super) fn still_whole(marker: &Path) -> Result<bool> {
+    let (made_in, age) = match fs::read_to_string(marker) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        text => (text?, fs::metadata(marker)?.modified()?.elapsed().unwrap_or_default()),
+    };
+    let this_boot = made_in == boot_id();
+    if this_boot && age > SURELY_WRITTEN {
+        // Another process may be doing the same.
+        let _ = fs::remove_file(marker);
+    }
+    Ok(this_boot)
+}
+
 /// Says which boot of the machine this is; the same text always where that cannot be known.
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }

@@ -153,7 +153,8 @@ fn with_lock(folder: &Path) -> PathBuf {
     name.into()
 }
 
-fn same_file(open: &fs::File, path: &Path) -> bool {
+/// Whether an open file is still what a path names.
+pub(super) fn same_file(open: &fs::File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let id = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
     matches!((open.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if id(&a) == id(&b))

@@ -132,11 +132,13 @@ fn prune_keeps_what_is_listed() {
     fs::create_dir_all(store.cache_dir().join("new")).unwrap();
 
     let other = Store::open(store.dir()).unwrap();
-    assert!(matches!(store.prune(|_| true), Err(Error::Busy { .. })));
+    assert!(matches!(store.prune(&crate::testing::KEEP_ALL), Err(Error::Busy { .. })));
     assert!(store.has(&gone.descriptor));
     drop(other);
 
-    let pruned = store.prune(|cache| cache.ends_with("new")).unwrap();
+    let pruned = store
+        .prune(&PruneOptions { keep_cache: &|cache| cache.ends_with("new"), ..crate::testing::KEEP_ALL })
+        .unwrap();
     // The configuration and the layer are gone with the manifest.
     assert_eq!((pruned.blobs, pruned.rootfs, pruned.caches), (3, 1, 1));
     assert!(pruned.bytes > 0);
@@ -146,7 +148,7 @@ fn prune_keeps_what_is_listed() {
     assert!(store.cache_dir().join("new").exists());
     assert!(store.image(&"kept".parse().unwrap(), &host()).unwrap().is_some());
     assert!(store.verify().unwrap().problems.is_empty());
-    assert_eq!(store.prune(|_| true).unwrap(), Pruned::default(), "nothing is left to free");
+    assert_eq!(store.prune(&crate::testing::KEEP_ALL).unwrap(), Pruned::default(), "nothing is left to free");
     // After a prune others can open the store again.
     Store::open(store.dir()).unwrap();
 }
@@ -157,7 +159,7 @@ fn prune_refuses_to_guess() {
     let image = fill(&store, b"1");
     store.tag_image(&"app".parse().unwrap(), &image).unwrap();
     fs::write(store.blob_path(image.digest()), "x").unwrap();
-    let error = store.prune(|_| true).unwrap_err().to_string();
+    let error = store.prune(&crate::testing::KEEP_ALL).unwrap_err().to_string();
     assert!(error.starts_with("invalid image `docker.io/library/app:latest`: blob sha256:"), "{error}");
     assert!(store.has(&image.layers()[0].descriptor));
 }

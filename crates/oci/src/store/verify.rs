@@ -21,6 +21,8 @@ pub struct Report {
     pub bytes: u64,
     /// Number of images in the list.
     pub images: usize,
+    /// Number of kept steps of Dockerfiles.
+    pub steps: usize,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -32,12 +34,20 @@ pub struct Problem {
     pub error: Error,
     /// The blob at fault; [`Store::discard`] removes it, so that it is fetched again.
     pub blob: Option<Digest>,
+    /// The step at fault; [`Store::discard_step`] removes it, so that it is made again.
+    pub step: Option<PathBuf>,
     /// The names of images that need it.
     pub images: Vec<String>,
 }
 
+impl Problem {
+    fn new(error: Error) -> Self {
+        Self { error, blob: None, step: None, images: Vec::new() }
+    }
+}
+
 impl Store {
-    /// Reads every blob and follows every image of the list.
+    /// Reads every blob, follows every image of the list, and looks at every kept step.
     ///
     /// # Errors
     /// When the store itself cannot be read. What is wrong in it is in the report.
@@ -51,15 +61,20 @@ impl Store {
             match (digest, checked) {
                 (_, Ok(size)) => report.bytes += size,
                 (Some(blob), Err(error)) => {
-                    problems.insert(blob, Problem { error, blob: Some(blob), images: Vec::new() });
+                    problems.insert(blob, Problem { blob: Some(blob), ..Problem::new(error) });
                 }
                 (None, Err(error)) => {
-                    report.problems.push(Problem { error, blob: None, images: Vec::new() });
+                    report.problems.push(Problem::new(error));
                 }
             }
         }
         self.verify_images(&mut report, &mut problems)?;
         report.problems.extend(problems.into_values());
+        let (steps, broken) = self.broken_steps()?;
+        report.steps = steps;
+        let broken =
+            broken.into_iter().map(|(step, error)| Problem { step: Some(step), ..Problem::new(error) });
+        report.problems.extend(broken);
         Ok(report)
     }
 
@@ -75,11 +90,9 @@ impl Store {
             });
             for blob in blobs {
                 if let Err(error) = self.open_blob(&blob) {
-                    problems.entry(blob.digest).or_insert(Problem {
-                        error,
-                        blob: Some(blob.digest),
-                        images: Vec::new(),
-                    });
+                    problems
+                        .entry(blob.digest)
+                        .or_insert(Problem { blob: Some(blob.digest), ..Problem::new(error) });
                 }
                 if let Some(problem) = problems.get_mut(&blob.digest).filter(|p| !p.images.contains(&name)) {
                     problem.images.push(name.clone());
@@ -90,7 +103,7 @@ impl Store {
                 && !error.is_corrupt_blob()
                 && !matches!(error, Error::MissingBlob { .. })
             {
-                report.problems.push(Problem { error, blob: None, images: vec![name] });
+                report.problems.push(Problem { images: vec![name], ..Problem::new(error) });
             }
         }
         Ok(())

@@ -68,7 +68,7 @@ pub enum BuildError {
     Cache(#[from] lifecycle::cache::CacheError),
     /// A user of the builder cannot be looked up.
     #[error(transparent)]
-    User(#[from] crate::passwd::UserError),
+    User(#[from] oci::passwd::UserError),
     /// No builder was named, and the default one cannot be had.
     #[error(transparent)]
     DefaultBuilder(#[from] crate::default_builder::DefaultBuilderError),

@@ -29,8 +29,8 @@ use super::request::{BuildRequest, RestoreMode};
 use super::resolve::{self, Resolved, RunImageChoice};
 use super::{BuildError, Clock, export};
 use crate::builder::Builder;
-use crate::passwd::User;
 use crate::selection::Selected;
+use oci::passwd::User;
 
 /// The newest Platform API: both sides of it are ours.
 pub(super) const PLATFORM_API: ApiVersion = ApiVersion::new(0, 15);

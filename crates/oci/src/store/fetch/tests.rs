@@ -177,7 +177,7 @@ fn prune_knows_trees_and_their_markers() {
         .unwrap();
     store.fetch_unpacked(&gone, &unpacker("test"), &Silent).unwrap();
     assert_eq!(fs::read_dir(store.dir().join("rootfs/test")).unwrap().count(), 4);
-    assert_eq!(store.prune(|_| true).unwrap().rootfs, 1);
+    assert_eq!(store.prune(&crate::testing::KEEP_ALL).unwrap().rootfs, 1);
     let mut left: Vec<_> =
         fs::read_dir(store.dir().join("rootfs/test")).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
