@@ -4,6 +4,7 @@
 //! instruction becomes a change of the image's configuration, a layer, or both; programs of `RUN` run in the sandbox.
 //! Not here: who made the Dockerfile, and what happens to the image afterwards.
 
+pub mod apply;
 mod context;
 mod error;
 mod expand;
@@ -14,6 +15,9 @@ mod parse;
 mod resolve;
 mod rules;
 
+pub use apply::{
+    Applied, ApplyError, Cached, Engine, Need, NewLayer, PlannedStep, Source, StepReport, apply, plan,
+};
 pub use context::{Context, Entry, Selected, Selection};
 pub use error::SourceError;
 pub use expand::{ExpandError, Lookup, expand};

@@ -68,6 +68,19 @@ impl Store {
         Ok(self.lowers(image, unpacker))
     }
 
+    /// Whether all trees of the image's layers are there, so that [`Store::rootfs`] has nothing to do.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn is_unpacked(&self, image: &Image, unpacker: &Unpacker) -> Result<bool> {
+        for layer in image.layers() {
+            if !self.has_rootfs(&unpacker.kind, layer.diff_id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn lowers(&self, image: &Image, unpacker: &Unpacker) -> Vec<PathBuf> {
         // An overlay takes each tree once. Of equal layers the highest says all that the others do.
         let mut seen = BTreeSet::new();

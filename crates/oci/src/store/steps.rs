@@ -37,10 +37,10 @@ const USED_EVERY: Duration = Duration::from_secs(3600);
 /// What is known of a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// The form of this record.
-    version: u32,
-    /// When it was made, in seconds since 1970.
-    created: u64,
+    /// The form of this record; [`Store::keep_step`] fills it in.
+    pub version: u32,
+    /// When it was made, in seconds since 1970; [`Store::keep_step`] fills it in.
+    pub created: u64,
     /// What it was, for people.
     pub instruction: String,
     /// Entries of its layer.

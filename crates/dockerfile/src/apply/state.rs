@@ -1,0 +1,184 @@
+//! The configuration and the variables while a Dockerfile is applied, instruction by instruction.
+
+use std::collections::BTreeMap;
+
+use oci::ImageConfig;
+
+use crate::error::SourceError;
+use crate::instruction::{Arg, Instruction, InstructionKind, Script};
+use crate::parse::Dockerfile;
+
+/// The variable that is another one in each build: only what names it depends on it.
+pub(super) const BUILD_ID: &str = "build_id";
+
+/// Where a Dockerfile is.
+#[derive(Debug)]
+pub(super) struct State {
+    /// The configuration so far.
+    pub config: ImageConfig,
+    /// Values that this Dockerfile is given.
+    pub given: BTreeMap<String, String>,
+    /// What `ARG` before `FROM` declared.
+    global: BTreeMap<String, Option<String>>,
+    /// What `ARG` after it declared, in order.
+    declared: Vec<(String, Option<String>)>,
+    in_stage: bool,
+    pub has_cmd: bool,
+}
+
+impl State {
+    pub fn new(config: ImageConfig) -> Self {
+        Self {
+            config,
+            given: BTreeMap::new(),
+            global: BTreeMap::new(),
+            declared: Vec::new(),
+            in_stage: false,
+            has_cmd: false,
+        }
+    }
+
+    /// Begins another Dockerfile on the image as it is now.
+    pub fn begin(&mut self, given: BTreeMap<String, String>) {
+        *self = Self { given, ..Self::new(self.config.clone()) };
+    }
+
+    /// Begins the stage.
+    pub fn from(&mut self) {
+        self.in_stage = true;
+    }
+
+    /// The instruction with its variables expanded.
+    pub fn expand(
+        &self,
+        dockerfile: &Dockerfile,
+        instruction: &Instruction,
+    ) -> Result<Instruction, SourceError> {
+        dockerfile.expand(instruction, &|name| self.lookup(name))
+    }
+
+    /// Declares what an expanded `ARG` does.
+    pub fn declare(&mut self, args: &[Arg]) {
+        for Arg { name, default, .. } in args {
+            let global = if self.in_stage { self.global.get(name).cloned().flatten() } else { None };
+            let value = self.given.get(name).cloned().or_else(|| default.clone()).or(global);
+            if self.in_stage {
+                self.declared.retain(|(known, _)| known != name);
+                self.declared.push((name.clone(), value));
+            } else {
+                self.global.insert(name.clone(), value);
+            }
+        }
+    }
+
+    /// A variable's value: the image's environment comes first (Dockerfile reference, "ARG").
+    fn lookup(&self, name: &str) -> Option<String> {
+        if !self.in_stage {
+            return self.global.get(name).cloned().flatten();
+        }
+        self.config.config.env_var(name).map(str::to_owned).or_else(|| {
+            self.declared.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.clone())
+        })
+    }
+
+    /// The variables that are not the image's and that a program sees.
+    pub fn args(&self) -> impl Iterator<Item = (&str, &str)> {
+        let hidden = |name: &str| self.config.config.env_var(name).is_some();
+        self.declared.iter().filter_map(move |(name, value)| {
+            Some((name.as_str(), value.as_deref()?)).filter(|_| !hidden(name))
+        })
+    }
+
+    /// Those of [`State::args`] that a program's outcome depends on: all, as they are in its environment, but
+    /// `build_id` only where the program's text names it.
+    pub fn used_args(&self, script: &Script) -> Vec<String> {
+        self.args()
+            .filter(|(name, _)| *name != BUILD_ID || names(script, BUILD_ID))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
+    }
+}
+
+/// Whether a program's text has the variable as `$name` or in `${name…}`.
+fn names(script: &Script, variable: &str) -> bool {
+    let in_text = |text: &str| {
+        text.match_indices(variable).any(|(at, _)| {
+            let before = &text[..at];
+            let after = text[at + variable.len()..].chars().next();
+            let ends = !after.is_some_and(|ch| ch.is_ascii_alphanumeric() || ch == '_');
+            // `${#name}` and `${!name}` name it too.
+            let brace = before.ends_with("${") || before.ends_with("${#") || before.ends_with("${!");
+            ends && (before.ends_with('$') || brace)
+        })
+    };
+    match script {
+        Script::Shell(text) | Script::File { content: text, .. } => in_text(text),
+        Script::Exec(words) => words.iter().any(|word| in_text(word)),
+    }
+}
+
+/// Whether an instruction says whether the image may be rebased: what it says, if so.
+pub(super) fn rebasable_label(kind: &InstructionKind, label: &str) -> Option<bool> {
+    let InstructionKind::Label(pairs) = kind else { return None };
+    let last = pairs.iter().rev().find(|pair| pair.key == label)?;
+    Some(is_true(&last.value))
+}
+
+/// What the lifecycle takes for true.
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(lines: &str, given: &[(&str, &str)]) -> State {
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers"},
+            "config": {"Env": ["PATH=/bin"]},
+        });
+        let mut state = State::new(serde_json::from_value(config).unwrap());
+        state.begin(given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+        let dockerfile = Dockerfile::parse("Dockerfile", lines).unwrap();
+        for instruction in &dockerfile.instructions {
+            let expanded = state.expand(&dockerfile, instruction).unwrap();
+            match &expanded.kind {
+                InstructionKind::Arg(args) => state.declare(args),
+                InstructionKind::From(_) => state.from(),
+                kind => {
+                    super::super::config::apply(&mut state.config, kind, &mut false).unwrap();
+                }
+            }
+        }
+        state
+    }
+
+    fn args(state: &State) -> Vec<String> {
+        state.args().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    #[test]
+    fn arguments_have_the_scope_that_docker_gives_them() {
+        let lines = "ARG base_image\nARG v=1\nFROM ${base_image}\nARG w=${v:-none}\nARG v\nARG x=$v\nARG unset\nARG PATH=/arg\nARG x";
+        let given = [("base_image", "base"), ("w", "given")];
+        assert_eq!(args(&state(lines, &given)), ["w=given", "v=1"]);
+        assert_eq!(args(&state(lines, &[("v", "2"), ("x", "3")])), ["w=none", "v=2", "x=3"]);
+        assert_eq!(args(&state("FROM a\nARG a=1\nENV a=2\nARG b=$a", &[])), ["b=2"]);
+    }
+
+    #[test]
+    fn the_build_id_counts_where_it_is_named() {
+        let state = state("FROM a\nARG build_id=0\nARG other=1", &[("build_id", "uuid")]);
+        let used = |text: &str| state.used_args(&Script::Shell(text.to_owned())).len();
+        for text in ["echo $build_id", "echo ${build_id}", "echo ${build_id:-0}x", "a; b \"$build_id\""] {
+            assert_eq!(used(text), 2, "{text}");
+        }
+        for text in ["echo build_id", "echo $build_id2", "echo ${other}", "make build_id=1"] {
+            assert_eq!(used(text), 1, "{text}");
+        }
+        assert_eq!(state.used_args(&Script::Exec(vec!["sh".into(), "$build_id".into()])).len(), 2);
+    }
+}
