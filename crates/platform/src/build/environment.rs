@@ -11,7 +11,7 @@ use oci::Image;
 
 use super::BuildError;
 use super::request::BuildRequest;
-use crate::passwd::User;
+use oci::passwd::User;
 
 const BUILD_CONFIG: &str = "cnb/build-config";
 /// What sandboxes are called.
