@@ -161,6 +161,8 @@ pub struct Builder {
     pub extensions: Vec<Module>,
     /// The groups that are tried, in this order.
     pub order: Vec<OrderGroup>,
+    /// The groups of extensions that are tried before each of them.
+    pub order_extensions: Vec<OrderGroup>,
 }
 
 /// A layer.
@@ -186,6 +188,8 @@ pub struct LayerInfo {
 pub enum LayerKind {
     /// Of the image below.
     Base,
+    /// What an image extension added to it.
+    Extension,
     /// A launch layer of a buildpack.
     Buildpack,
     /// A slice of the app.
@@ -347,6 +351,7 @@ fn describe_builder(image: &Image, metadata: BuilderMetadata) -> Result<Builder,
         buildpacks: modules(metadata.buildpacks),
         extensions: modules(metadata.extensions),
         order: parse(image, builder::BUILDPACK_ORDER, builder::parse_label)?.unwrap_or_default(),
+        order_extensions: parse(image, builder::EXTENSION_ORDER, builder::parse_label)?.unwrap_or_default(),
     })
 }
 
@@ -376,9 +381,14 @@ fn layers(image: &Image, app: Option<&LayersMetadata>) -> Result<Vec<LayerInfo>,
     let base_end = app.and_then(|app| {
         image.layers().iter().position(|layer| layer.diff_id.to_string() == app.run_image.top_layer)
     });
+    let history = of_layers(image);
     let info = |(at, layer): (usize, &oci::Layer)| {
         let base = base_end.is_some_and(|end| at <= end);
+        let extension = history.get(at).copied().flatten();
         let (kind, name) = match known.get(&layer.diff_id.to_string()) {
+            _ if base && extension.is_some() => {
+                (LayerKind::Extension, extension.unwrap_or_default().to_owned())
+            }
             _ if base => (LayerKind::Base, String::new()),
             Some((kind, name)) => (*kind, name.clone()),
             None => (LayerKind::Other, String::new()),
@@ -387,6 +397,15 @@ fn layers(image: &Image, app: Option<&LayersMetadata>) -> Result<Vec<LayerInfo>,
         LayerInfo { diff_id: layer.diff_id, digest: blob.digest, size: blob.size, kind, name }
     };
     Ok(image.layers().iter().enumerate().map(info).collect())
+}
+
+/// The extension that each layer comes from, as the history says; empty where the history is not of all layers.
+fn of_layers(image: &Image) -> Vec<Option<&str>> {
+    let entries = image.config.history.iter().filter(|entry| !entry.empty_layer);
+    let words = entries.map(|entry| entry.created_by.as_deref().unwrap_or_default());
+    let all: Vec<_> =
+        words.map(|text| text.rsplit_once(", Created by extension: ").map(|(_, id)| id)).collect();
+    if all.len() == image.layers().len() { all } else { Vec::new() }
 }
 
 #[cfg(test)]

@@ -84,8 +84,10 @@ pub enum SelectionError {
         on_builder: Vec<String>,
     },
     /// A plain name that is not on the builder and not an image either.
-    #[error("{text} is not on the builder, and no package of this name can be had")]
+    #[error("the {kind} {text} is not on the builder, and no package of this name can be had")]
     Nowhere {
+        /// What it was to name.
+        kind: Kind,
         /// The name.
         text: String,
         /// The modules of its kind that the builder has.
@@ -308,7 +310,7 @@ impl Selector<'_> {
                 let modules = match self.loader.load(kind, &locator, base) {
                     Err(source @ ModuleError::Image { .. }) if plain => {
                         let (text, on_builder) = (text.to_owned(), on_builder.names(kind));
-                        return Err(SelectionError::Nowhere { text, on_builder, source });
+                        return Err(SelectionError::Nowhere { kind, text, on_builder, source });
                     }
                     modules => modules?,
                 };

@@ -119,30 +119,6 @@ everyone! {
     }
 }
 
-/// Extensions are put into a builder; a build says that they do not take part, and goes on.
-#[test]
-fn extensions_in_a_builder() {
-    let Some(machine) = machine() else { return };
-    facts("me/mine", "fact who me").write(&machine.make_dir("work/mine"));
-    machine
-        .write("work/ext/extension.toml", "api = \"0.10\"\n[extension]\nid = \"me/ext\"\nversion = \"1\"\n");
-    machine.write_script("work/ext/bin/detect", "#!/bin/sh\n");
-    machine.write_script("work/ext/bin/generate", "#!/bin/sh\n");
-    let base = Base::Small.layout().path().display();
-    machine.write(
-        "work/builder.toml",
-        format!(
-            "[[buildpacks]]\nuri = \"mine\"\n[[order]]\ngroup = [{{ id = \"me/mine\" }}]\n\
-             [[extensions]]\nuri = \"ext\"\n[[order-extensions]]\ngroup = [{{ id = \"me/ext\" }}]\n\
-             [build]\nimage = \"oci:{base}:build\"\n[[run.images]]\nimage = \"oci:{base}:run\"\n"
-        ),
-    );
-    machine.pannier(["builder", "create", "mine", "--config", "builder.toml"]).ok();
-    machine.pannier(["builder", "inspect", "mine"]).ok().says("me/ext");
-    build(&machine, "mine").ok().says("extensions do not take part");
-    assert_eq!(participants(&built(&machine)), ["me/mine"]);
-}
-
 #[test]
 fn a_configuration_with_an_error() {
     let Some(machine) = machine() else { return };

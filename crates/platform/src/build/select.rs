@@ -40,11 +40,6 @@ pub(super) fn select(
         events.info(&format!("Adding {} {module}", module.kind));
     }
     builder.order = std::mem::take(&mut selected.order);
-    if !builder.order.order_extensions.is_empty() {
-        // They are optional by their nature, so a build without them is one that the specification knows.
-        events.warning("the builder's image extensions do not take part: only buildpacks do");
-        builder.order.order_extensions.clear();
-    }
     if builder.order.order.is_empty() {
         return Err(BuilderError::NoOrder.into());
     }

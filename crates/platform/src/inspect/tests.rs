@@ -45,6 +45,18 @@ fn an_app_of_the_reference() {
 }
 
 #[test]
+fn layers_of_extensions_are_told_from_those_of_the_run_image() {
+    let mut config = golden();
+    config["history"][1]["created_by"] =
+        json!("Layer: 'RUN apt-get install x', Created by extension: some/apt");
+    let found = inspect(&image(config.clone())).unwrap();
+    assert_eq!((found.layers[1].kind, found.layers[1].name.as_str()), (LayerKind::Extension, "some/apt"));
+    assert_eq!((found.layers[0].kind, found.layers[0].name.as_str()), (LayerKind::Base, ""));
+    config["history"] = json!([]);
+    assert_eq!(inspect(&image(config)).unwrap().layers[1].kind, LayerKind::Base);
+}
+
+#[test]
 fn the_default_process_is_the_entrypoint() {
     let mut config = golden();
     config["config"]["Entrypoint"] = json!(["/cnb/process/sys-info"]);
@@ -62,6 +74,7 @@ fn a_builder() {
             "images": [{"image": "run", "mirrors": ["other/run"]}],
         }).to_string(),
         builder::BUILDPACK_ORDER: r#"[{"group":[{"id":"a","version":"1"},{"id":"b","optional":true}]}]"#,
+        builder::EXTENSION_ORDER: r#"[{"group":[{"id":"e","version":"1"}]}]"#,
         builder::BUILDPACK_LAYERS: json!({
             "a": {"1": {"api": "0.10", "layerDiffID": Digest::of(b"a").to_string()}},
         }).to_string(),
@@ -77,6 +90,7 @@ fn a_builder() {
     assert_eq!(builder.run_images, [("run".to_owned(), vec!["other/run".to_owned()])]);
     assert_eq!((builder.created_by.as_str(), builder.lifecycle.as_deref()), ("Pack 0.40", Some("0.21.0")));
     assert!(builder.order[0].group[1].optional);
+    assert_eq!(builder.order_extensions[0].group[0].id, "e");
     assert_eq!((found.layers[0].kind, found.layers[1].kind), (LayerKind::Other, LayerKind::Module));
     assert_eq!(found.layers[1].name, "a@1");
     assert_eq!(found.labels["maintainer"], "me");

@@ -41,15 +41,15 @@ pub fn failure(error: BuildError, quiet: bool) -> CommandError {
 
 /// What could have been asked for instead of a buildpack that is not there.
 fn on_builder(error: &BuildError) -> Option<String> {
-    match error {
-        BuildError::Selection(
-            SelectionError::Locator { on_builder, .. } | SelectionError::Nowhere { on_builder, .. },
-        ) => Some(match on_builder.as_slice() {
-            [] => "the builder has no buildpacks".to_owned(),
-            known => format!("the builder has: {}", known.join(", ")),
-        }),
-        _ => None,
-    }
+    let (kind, on_builder) = match error {
+        BuildError::Selection(SelectionError::Locator { source, on_builder }) => (source.kind, on_builder),
+        BuildError::Selection(SelectionError::Nowhere { kind, on_builder, .. }) => (*kind, on_builder),
+        _ => return None,
+    };
+    Some(match on_builder.as_slice() {
+        [] => format!("the builder has no {kind}s"),
+        known => format!("the builder has: {}", known.join(", ")),
+    })
 }
 
 /// What a person needs to know of a buildpack that cannot be had.
@@ -64,8 +64,8 @@ pub fn module_hint(error: &ModuleError) -> Option<String> {
         ModuleError::NoDescriptor { .. } => {
             Some("the descriptor must be at the top of the folder or archive".to_owned())
         }
-        ModuleError::NotAPackage { .. } => {
-            Some("packages of buildpacks are made by `pack buildpack package`".to_owned())
+        ModuleError::NotAPackage { kind, .. } => {
+            Some(format!("packages of {kind}s are made by `pack {kind} package`"))
         }
         _ => None,
     }

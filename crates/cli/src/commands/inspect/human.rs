@@ -120,12 +120,17 @@ impl Text {
         }
         self.modules("Buildpacks", &builder.buildpacks);
         self.modules("Extensions", &builder.extensions);
-        if !builder.order.is_empty() {
-            self.heading("Order");
-            let groups =
-                builder.order.iter().enumerate().map(|(n, group)| [(n + 1).to_string(), order(group)]);
-            self.columns(groups.collect());
+        self.groups("Order", &builder.order);
+        self.groups("Order of extensions", &builder.order_extensions);
+    }
+
+    fn groups(&mut self, title: &str, groups: &[OrderGroup]) {
+        if groups.is_empty() {
+            return;
         }
+        self.heading(title);
+        let rows = groups.iter().enumerate().map(|(n, group)| [(n + 1).to_string(), order(group)]);
+        self.columns(rows.collect());
     }
 
     fn modules(&mut self, title: &str, modules: &[Module]) {
@@ -167,6 +172,7 @@ fn order(group: &OrderGroup) -> String {
 fn kind(kind: LayerKind) -> &'static str {
     match kind {
         LayerKind::Base => "base",
+        LayerKind::Extension => "extension",
         LayerKind::Buildpack => "buildpack",
         LayerKind::App => "app",
         LayerKind::Sbom => "SBOM",
