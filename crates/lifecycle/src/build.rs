@@ -52,6 +52,8 @@ pub struct BuildInputs<'a> {
     pub plans: &'a Place,
     /// The environment of the build image, not filtered yet.
     pub base_env: BTreeMap<std::ffi::OsString, std::ffi::OsString>,
+    /// What Dockerfiles of extensions set in the build image: unlike what else that has, buildpacks see all of it.
+    pub extended_env: BTreeMap<std::ffi::OsString, std::ffi::OsString>,
     /// The user's variables: `<platform>/env`.
     pub platform_env: &'a EnvDir,
     /// The operator's variables: `<build-config>/env`.
@@ -183,6 +185,7 @@ pub fn build(
     events: &dyn Events,
 ) -> Result<Built, BuildError> {
     let mut env = Env::for_build(inputs.base_env.clone());
+    inputs.extended_env.iter().for_each(|(name, value)| env.set(name, value));
     let mut plan = inputs.plan.clone();
     let mut built = Built::default();
     let mut processes = ProcessList::default();

@@ -201,7 +201,11 @@ impl<'a> Exporter<'a> {
     fn extensions(&mut self) {
         for made in self.inputs.extended.map(|extended| extended.layers.as_slice()).unwrap_or_default() {
             self.maker.there(&made.id(), &made.layer, made.reused);
-            self.add(made.id(), Made { layer: made.layer.clone(), reused: made.reused }, made.history());
+            self.add(
+                made.id(),
+                Made { layer: made.layer.clone(), reused: made.reused },
+                made.created_by.clone(),
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! A build from start to end: resolve, unpack, detect, restore, build, export.
+//! A build from start to end: resolve, unpack, detect, generate, extend, restore, build, export.
 //!
 //! Our own phases run here, in this process; only the programs of buildpacks run in the sandbox. Whatever ends
 //! a build early leaves the store and the previous image as they were: names are given last.
@@ -6,9 +6,11 @@
 mod bench;
 mod cache_image;
 mod detect;
+mod dry_run;
 mod environment;
 mod error;
 mod export;
+mod extend;
 mod generate;
 mod guest;
 mod images;
@@ -27,10 +29,11 @@ use std::time::{Duration, Instant};
 
 use events::{Event, Events, Phase};
 
+pub use dry_run::{DryDockerfile, DryRun, DryStep, Fate, Participant, PlanLine, StepState, dry_run};
 pub use error::BuildError;
 pub(crate) use images::open_from;
 pub use outcome::{LayerReport, LayerState, Outcome};
-pub use request::{BuildRequest, HostEnv, InvalidPullPolicy, PullPolicy, RestoreMode};
+pub use request::{BuildRequest, HostEnv, InvalidPullPolicy, PullPolicy, RestoreMode, Secrets};
 pub(crate) use resolve::unpacker;
 
 /// Builds.
@@ -39,7 +42,7 @@ pub(crate) use resolve::unpacker;
 /// See [`BuildError`]. Nothing has a new name then, and the cache is what it was.
 pub fn build(request: &BuildRequest, events: &dyn Events) -> Result<Outcome, BuildError> {
     let mut clock = Clock { times: Vec::new(), events };
-    let resolved = clock.phase(Phase::Resolve, || resolve::resolve(request, events))?;
+    let resolved = clock.phase(Phase::Resolve, || resolve::resolve(request, resolve::Keep::Names, events))?;
     phases::run(request, resolved, &mut clock)
 }
 

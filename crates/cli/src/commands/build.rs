@@ -1,6 +1,8 @@
 //! `pannier build`: source code to an image.
 
+mod dry_run;
 mod explain;
+mod extend;
 mod request;
 mod summary;
 
@@ -84,6 +86,17 @@ pub struct BuildArgs {
     #[arg(long, value_name = "ID", help_heading = "Buildpacks")]
     pub gid: Option<u32>,
 
+    /// Stop after detection and generation, and print what would be done: as text, or as JSON with --dry-run=json
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
+          default_missing_value = "text", help_heading = "Extensions")]
+    pub dry_run: Option<dry_run::Format>,
+    /// A secret for `RUN --mount=type=secret` of extensions: id=NAME,src=FILE or id=NAME,env=VARIABLE
+    #[arg(long, value_name = "SECRET", help_heading = "Extensions")]
+    pub secret: Vec<String>,
+    /// Apply instructions of extensions again that were applied longer ago: 90m, 336h, 14d, or 0 for all
+    #[arg(long, value_name = "TIME", default_value = "14d", help_heading = "Extensions")]
+    pub extend_cache_ttl: String,
+
     /// The image the app will run on [default: the builder's choice]
     #[arg(long, value_name = "IMAGE", help_heading = "Image")]
     pub run_image: Option<String>,
@@ -164,6 +177,13 @@ pub enum Restore {
 /// Builds.
 pub fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CommandError> {
     let request = request::from_args(context, args)?;
+    if let Some(format) = args.dry_run {
+        let found = platform::build::dry_run(&request, context.ui)
+            .map_err(|error| explain::failure(error, context.ui.is_quiet()))?;
+        context.ui.finish();
+        context.ui.result(&dry_run::text(&found, format)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let outcome = platform::build::build(&request, context.ui)
         .map_err(|error| explain::failure(error, context.ui.is_quiet()))?;
     context.ui.finish();

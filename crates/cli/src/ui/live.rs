@@ -122,7 +122,7 @@ impl Live {
         if let Some(bar) = self.phases.get(&phase) {
             bar.set_message(format!("{} {id} {version}", phase.name()));
         }
-        if phase == Phase::Build {
+        if matches!(phase, Phase::Build | Phase::Generate | Phase::Extend) {
             self.out(&format!(
                 "{} {}",
                 self.style.heading("→"),

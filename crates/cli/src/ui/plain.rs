@@ -63,7 +63,7 @@ impl Plain {
                 self.out(&self.style.heading(&format!("===> {}", phase.name().to_uppercase())));
             }
             Event::PhaseEnded { .. } | Event::ModuleEnded { .. } => self.flush(),
-            Event::ModuleStarted { phase: Phase::Build, id, version } => {
+            Event::ModuleStarted { phase: Phase::Build | Phase::Generate | Phase::Extend, id, version } => {
                 self.out(&format!("---> {id} {version}"));
             }
             Event::Output { phase, bytes, .. } => {

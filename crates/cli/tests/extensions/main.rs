@@ -3,13 +3,14 @@
 //!
 //! | file | theme |
 //! |---|---|
-//! | [`packages`] | packages that the base images have, packages that extensions add |
+//! | [`applying`] | Dockerfiles in the images of a build |
 //! | [`builders`] | builders with extensions: made, inspected |
 //! | [`generate`] | which extensions take part, what they are asked for, what they may write |
 
+mod applying;
 mod builders;
+mod fixture;
 mod generate;
-mod packages;
 // Shared with the other end-to-end tests; not all of it is needed here.
 #[allow(dead_code, unused_imports, unused_macros)]
 #[path = "../e2e/support.rs"]

@@ -60,6 +60,7 @@ impl Case {
             platform: self.folders.path("platform"),
             plans: &self.folders.place("plans"),
             base_env: base_env(),
+            extended_env: std::collections::BTreeMap::new(),
             platform_env: &platform_env,
             build_config_env: Some(&operator),
             target: &target,

@@ -27,9 +27,13 @@ pub(super) fn base_env(builder: &Image, user: &User, request: &BuildRequest) -> 
     let home = user.home.clone().unwrap_or_else(|| PathBuf::from("/"));
     env.entry("HOME".into()).or_insert_with(|| home.into_os_string());
     env.entry("HOSTNAME".into()).or_insert_with(|| HOSTNAME.into());
-    let proxies = PROXIES.iter().filter_map(|name| Some(((*name).into(), (request.host_env.0)(name)?)));
-    env.extend(proxies);
+    env.extend(proxies(request));
     env
+}
+
+/// Our own variables for proxies.
+pub(super) fn proxies(request: &BuildRequest) -> impl Iterator<Item = (OsString, OsString)> {
+    PROXIES.iter().filter_map(|name| Some(((*name).into(), (request.host_env.0)(name)?)))
 }
 
 pub(super) fn build_config(root: &Root) -> Result<Option<EnvDir>, BuildError> {

@@ -1,5 +1,6 @@
 //! Why a build failed.
 
+use dockerfile::apply::ApplyError;
 use oci::Platform;
 
 use super::bench::BenchError;
@@ -93,6 +94,15 @@ pub enum BuildError {
     /// An image extension failed, or left what cannot be used.
     #[error(transparent)]
     Generate(#[from] lifecycle::generate::GenerateError),
+    /// Dockerfiles of image extensions cannot be applied.
+    #[error("failed to extend the {image}")]
+    Extend {
+        /// Which image.
+        image: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ApplyError>,
+    },
     /// A buildpack failed.
     #[error(transparent)]
     Build(#[from] lifecycle::build::BuildError),

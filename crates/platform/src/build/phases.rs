@@ -34,7 +34,7 @@ use oci::passwd::User;
 
 /// The newest Platform API: both sides of it are ours.
 pub(super) const PLATFORM_API: ApiVersion = ApiVersion::new(0, 15);
-const LAYERS: &str = "/layers";
+pub(super) const LAYERS: &str = "/layers";
 pub(super) const PLATFORM: &str = "/platform";
 pub(super) const BUILDPACKS: &str = "/cnb/buildpacks";
 pub(super) const EXTENSIONS: &str = "/cnb/extensions";
@@ -60,11 +60,13 @@ pub(super) struct Run<'a> {
     platform: PathBuf,
     pub plans: Place,
     pub base_env: BTreeMap<OsString, OsString>,
+    /// What Dockerfiles of extensions set in the build image.
+    pub extended_env: BTreeMap<OsString, OsString>,
     pub platform_env: EnvDir,
     /// Of the last buildpack.
     pub renames: Renames,
     /// Some of the lowers are in its folder, so it goes after the bench and its mounts.
-    _selected: Selected,
+    pub selected: Selected,
     pub events: &'a dyn Events,
 }
 
@@ -80,6 +82,9 @@ pub(super) fn run(
         let generated = clock.phase(Phase::Generate, || run.generate(&detected))?;
         detected.plan = generated.plan.clone();
         run.switch_run_image(&generated)?;
+        if generated.extend_build || generated.extend_run {
+            clock.phase(Phase::Extend, || run.extend(&generated))?;
+        }
     }
     clock.phase(Phase::Restore, || run.restore(&detected, request.restore))?;
     let mut built = clock.phase(Phase::Build, || run.build(&detected, "build-root"));
@@ -106,7 +111,7 @@ pub(super) fn run(
 
 impl<'a> Run<'a> {
     /// Sets the bench up: the app's copy, the layers folder, what `/platform` shows.
-    fn prepare(
+    pub(super) fn prepare(
         request: &'a BuildRequest,
         mut resolved: Resolved,
         events: &'a dyn Events,
@@ -153,9 +158,10 @@ impl<'a> Run<'a> {
             platform,
             plans,
             base_env,
+            extended_env: BTreeMap::new(),
             platform_env,
             renames: Renames::default(),
-            _selected: selected,
+            selected,
             events,
         })
     }
@@ -203,6 +209,7 @@ impl<'a> Run<'a> {
             platform: PathBuf::from(PLATFORM),
             plans: &self.plans,
             base_env: self.base_env.clone(),
+            extended_env: self.extended_env.clone(),
             platform_env: &self.platform_env,
             build_config_env: build_config,
             target: &self.target,

@@ -1,8 +1,10 @@
 //! What a build is asked for: validated values, nothing read from the environment.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oci::{ImageName, Platform};
 
@@ -62,6 +64,11 @@ pub struct BuildRequest {
     /// Instead of the builder's CNB_GROUP_ID.
     pub gid: Option<u32>,
 
+    /// How old a kept step of a Dockerfile may be to be used; none for any age.
+    pub extend_cache_ttl: Option<Duration>,
+    /// Secrets for `RUN --mount=type=secret`, by their ids.
+    pub secrets: Secrets,
+
     /// The run image that was asked for.
     pub run_image: Option<String>,
     /// An SBOM of the run image, instead of what can be found out about its packages.
@@ -93,6 +100,16 @@ pub struct BuildRequest {
     pub restore: RestoreMode,
     /// When to ask a registry for an image that the store has.
     pub pull_policy: PullPolicy,
+}
+
+/// Secrets by their ids.
+#[derive(Clone, Default)]
+pub struct Secrets(pub BTreeMap<String, Vec<u8>>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Looks up a variable of the caller's environment.

@@ -36,7 +36,20 @@ pub(super) struct RunImageChoice {
     pub entry: RunImage,
 }
 
-pub(super) fn resolve(request: &BuildRequest, events: &dyn Events) -> Result<Resolved, BuildError> {
+/// What may be changed besides scratch files and blobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Images that are fetched get names in the store, and the destination is written to.
+    Names,
+    /// Nothing.
+    Nothing,
+}
+
+pub(super) fn resolve(
+    request: &BuildRequest,
+    keep: Keep,
+    events: &dyn Events,
+) -> Result<Resolved, BuildError> {
     check_tags(request)?;
     let source = Source::find(&request.app)?;
     let project = project(request, &source, events)?;
@@ -49,7 +62,7 @@ pub(super) fn resolve(request: &BuildRequest, events: &dyn Events) -> Result<Res
     let builder = open(request, "builder", &builder_name)?;
     images::check_platform("builder", &builder_name, &builder, &request.platform)?;
     events.info(&format!("Using builder {builder_name}"));
-    if let Some(registry) = registry_of(&request.destination) {
+    if let (Some(registry), Keep::Names) = (registry_of(&request.destination), keep) {
         check_write(request, registry)?;
     }
     let previous = images::previous(request)?.map(|image| {
@@ -60,11 +73,8 @@ pub(super) fn resolve(request: &BuildRequest, events: &dyn Events) -> Result<Res
         });
         (image, metadata)
     });
-    let lowers = unpack(request, &builder_name, &builder, events).map_err(|source| BuildError::Image {
-        role: "builder",
-        name: builder_name.to_string(),
-        source,
-    })?;
+    let lowers = unpack(request, &builder_name, &builder, keep, events)
+        .map_err(|source| BuildError::Image { role: "builder", name: builder_name.to_string(), source })?;
     Ok(Resolved { source, project, env, builder_name, builder, lowers, previous })
 }
 
@@ -135,6 +145,7 @@ fn unpack(
     request: &BuildRequest,
     name: &ImageName,
     image: &Image,
+    keep: Keep,
     events: &dyn Events,
 ) -> Result<Vec<PathBuf>, oci::Error> {
     let unpacker = unpacker(request.ids);
@@ -144,7 +155,9 @@ fn unpack(
         return request.store.rootfs(image, &unpacker, events);
     };
     let (kept, lowers) = request.store.fetch_unpacked(image, &unpacker, events)?;
-    request.store.tag_image(reference, &kept)?;
+    if keep == Keep::Names {
+        request.store.tag_image(reference, &kept)?;
+    }
     Ok(lowers)
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Exit codes are those of the lifecycle's phases (platform.md), so that a script can tell whose fault it is.
 
+mod extension;
+
 use cnb::ParseError;
 use cnb::resolve::Verdict;
 use lifecycle::build::BuildError as PhaseError;
@@ -72,6 +74,9 @@ pub fn module_hint(error: &ModuleError) -> Option<String> {
 }
 
 fn exit_code(error: &BuildError) -> u8 {
+    if let Some(code) = extension::exit_code(error) {
+        return code;
+    }
     match error {
         BuildError::Detect(DetectError::NoGroup { errored: false, .. }) => NO_GROUP,
         BuildError::Detect(DetectError::NoGroup { errored: true, .. }) => DETECT_ERROR,
@@ -115,6 +120,9 @@ fn hint(error: &BuildError) -> Option<String> {
             Some("the buildpack's own words are above; --env passes it settings".to_owned())
         }
         BuildError::FullDisk { .. } => Some(FULL_DISK.to_owned()),
+        BuildError::Generate(_) | BuildError::Extend { .. } if extension::hint(error).is_some() => {
+            extension::hint(error)
+        }
         BuildError::Detect(DetectError::NoGroup { errored: false, .. }) => {
             Some("is --path the right folder? --buildpack names buildpacks to use".to_owned())
         }
@@ -164,7 +172,10 @@ fn detail(error: &BuildError, quiet: bool) -> Option<String> {
         {
             output(id, tail.as_bytes())
         }
-        error => parse_error(error).and_then(snippet),
+        BuildError::Generate(lifecycle::generate::GenerateError::Failed { id, tail, .. }) if quiet => {
+            output(id, tail.as_bytes())
+        }
+        error => extension::detail(error).or_else(|| parse_error(error).and_then(snippet)),
     }
 }
 

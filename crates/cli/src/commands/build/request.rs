@@ -8,7 +8,7 @@ use platform::build::{BuildRequest, HostEnv, RestoreMode};
 use platform::cache_spec::{CacheKind, CachePlace, CacheSpec};
 use platform::volume::Volume;
 
-use super::{BuildArgs, Network, Restore};
+use super::{BuildArgs, Network, Restore, extend};
 use crate::context::Context;
 use crate::error::CommandError;
 
@@ -71,6 +71,8 @@ fn request(
         network: args.network == Network::Host,
         uid: args.uid,
         gid: args.gid,
+        extend_cache_ttl: Some(extend::ttl(&args.extend_cache_ttl)?),
+        secrets: extend::secrets(&args.secret)?,
         run_image: args.run_image.clone(),
         run_image_sbom: args.run_image_sbom.clone(),
         base_packages: !args.no_base_packages,
