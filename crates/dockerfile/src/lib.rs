@@ -4,6 +4,7 @@
 //! instruction becomes a change of the image's configuration, a layer, or both; programs of `RUN` run in the sandbox.
 //! Not here: who made the Dockerfile, and what happens to the image afterwards.
 
+mod add;
 pub mod apply;
 mod context;
 mod error;
@@ -15,6 +16,7 @@ mod parse;
 mod resolve;
 mod rules;
 
+pub use add::{Download, Downloads, Fetch, FetchError, is_archive, unpack_archive, url_file_name};
 pub use apply::{
     Applied, ApplyError, Cached, Engine, Need, NewLayer, PlannedStep, Source, StepReport, apply, plan,
 };

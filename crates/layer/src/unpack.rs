@@ -20,6 +20,7 @@ use rustix::fs::FileType;
 
 use crate::Digest;
 use crate::error::PathError;
+pub use stream::decompressed;
 use stream::{Stream, StreamError};
 use tar::{Entry, TarError, Type};
 use tree::TreeWriter;
@@ -65,6 +66,8 @@ pub struct Options<'a> {
     /// Which paths are wanted, where not all are: the rest is passed over. A whiteout and an opaque mark go by the path
     /// that they are about. Without the directory or the link on its way, a file lies in a plain directory.
     pub only: Option<&'a (dyn Fn(&Path) -> bool + Sync)>,
+    /// Whether entries named `.wh.…` say what is gone. In an archive that is no layer they are files like any other.
+    pub whiteouts: bool,
 }
 
 impl std::fmt::Debug for Options<'_> {
@@ -79,7 +82,7 @@ impl std::fmt::Debug for Options<'_> {
 }
 
 impl Default for Options<'_> {
-    /// Real owners, no devices, the default limits, any diffID, nobody told, every path.
+    /// Real owners, no devices, the default limits, any diffID, nobody told, every path, whiteouts.
     fn default() -> Self {
         Self {
             owners: Owners::Real,
@@ -88,6 +91,7 @@ impl Default for Options<'_> {
             diff_id: None,
             progress: &|_| (),
             only: None,
+            whiteouts: true,
         }
     }
 }
@@ -259,8 +263,9 @@ impl Unpacker<'_> {
         let (Some(only), Some((mut path, name))) = (self.options.only, tree::split(&entry.name)) else {
             return false;
         };
-        let about = name.strip_prefix(b".wh.").unwrap_or(&name);
-        if name != b".wh..wh..opq" {
+        let whiteout = if self.options.whiteouts { name.strip_prefix(b".wh.") } else { None };
+        let about = whiteout.unwrap_or(&name);
+        if whiteout != Some(b".wh..opq") {
             path.extend_from_slice(if path.is_empty() { b"" } else { b"/" });
             path.extend_from_slice(about);
         }
@@ -269,6 +274,9 @@ impl Unpacker<'_> {
 
     /// Applies an entry that only says what is gone (OCI image specification, "Whiteouts"); false for all others.
     fn deletes(&mut self, entry: &Entry) -> Result<bool, UnpackError> {
+        if !self.options.whiteouts {
+            return Ok(false);
+        }
         let Some((parent, name)) = tree::split(&entry.name) else { return Ok(false) };
         let Some(hidden) = name.strip_prefix(b".wh.") else { return Ok(false) };
         if hidden == b".wh..opq" {

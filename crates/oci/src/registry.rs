@@ -39,6 +39,7 @@ use ureq::http::{Method, header};
 
 pub use blob::BlobReader;
 pub use config::{ClientConfig, NameService, ProxySettings, RetryPolicy, Timeouts};
+pub use download::FileVersion;
 pub use error::{Error, ErrorKind};
 pub use push::Open;
 pub use upload::Upload;

@@ -11,7 +11,7 @@ const INSTALLED: [&str; 2] = ["usr/lib/apk/db/installed", "lib/apk/db/installed"
 pub(crate) fn read(root: &Root) -> Result<Option<Vec<Package>>, ReadError> {
     let mut found: Option<Vec<Package>> = None;
     // Where `/lib` is a link to `usr/lib`, both are the same file: the set takes a package once.
-    for path in INSTALLED.iter().filter(|path| root.exists(path)) {
+    for path in INSTALLED.iter().filter(|path| root.is_file(path)) {
         let text = root.read(path, FILE_LIMIT)?;
         found.get_or_insert_default().extend(parse(&String::from_utf8_lossy(&text)));
     }

@@ -13,7 +13,7 @@ const STATUS_DIR: &str = "var/lib/dpkg/status.d";
 /// The packages that dpkg knows as installed; none when there is no database.
 pub(crate) fn read(root: &Root) -> Result<Option<Vec<Package>>, ReadError> {
     let mut found = None;
-    if root.exists(STATUS) {
+    if root.is_file(STATUS) {
         let text = text(root, Path::new(STATUS))?;
         found = Some(parse(&text, Listed::ByStatus));
     }

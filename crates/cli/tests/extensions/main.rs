@@ -4,6 +4,7 @@
 //! | file | theme |
 //! |---|---|
 //! | [`applying`] | Dockerfiles in the images of a build |
+//! | [`packages`] | packages that the base images have, packages that extensions add |
 //! | [`builders`] | builders with extensions: made, inspected |
 //! | [`generate`] | which extensions take part, what they are asked for, what they may write |
 
@@ -11,6 +12,7 @@ mod applying;
 mod builders;
 mod fixture;
 mod generate;
+mod packages;
 // Shared with the other end-to-end tests; not all of it is needed here.
 #[allow(dead_code, unused_imports, unused_macros)]
 #[path = "../e2e/support.rs"]

@@ -159,8 +159,11 @@ fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// `source` without its compression: gzip (of one or several members), zstd, or none.
-fn decompressed<'a>(source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + 'a>> {
+/// `source` without its compression: gzip (of one or several members), zstd, or none, as its first bytes tell.
+///
+/// # Errors
+/// A source that cannot be read.
+pub fn decompressed<'a>(source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut magic = [0; 4];
     let mut source = BufReader::with_capacity(128 << 10, source);
     let length = fill(&mut source, &mut magic)?;

@@ -9,6 +9,8 @@ use crate::testing::{Folders, Heard, InPlace, base_env, variable};
 const PROVIDE: &str = "printf '[[provides]]\\nname = \"%s\"\\n' x >> \"$2\"";
 const REQUIRE: &str = "printf '[[requires]]\\nname = \"%s\"\\n' x >> \"$2\"";
 
+const PLAN: &str = "[[provides]]\nname = \"x\"\n";
+
 struct Case {
     folders: Folders,
     executor: InPlace,
@@ -262,6 +264,57 @@ fn composites_system_buildpacks_and_extensions_are_resolved() {
     assert!(plan.entries[0].providers[0].extension);
     case.platform_api = ApiVersion::new(0, 14);
     assert_eq!(case.ids("some/composite + e"), "e b");
+}
+
+/// Adds version 1 of an extension with the usual head, and what stands below it.
+fn extension(case: &Case, id: &str, tail: &str) {
+    let head = format!("api = \"0.12\"\n[extension]\nid = \"{id}\"\nversion = \"1\"\n{tail}");
+    case.folders.write(&format!("extensions/{id}/1/extension.toml"), &head);
+}
+
+#[test]
+fn extensions_alone_are_no_group() {
+    let case = Case::new();
+    case.buildpack("no", "exit 100");
+    extension(&case, "e", "");
+    assert_eq!(case.failure("no? + e").0, vec![Verdict::Passed, Verdict::Failed, Verdict::Failed]);
+    let Err(DetectError::NoGroup { errored: false, .. }) = case.detect("no? + e") else {
+        panic!("it passed")
+    };
+}
+
+#[test]
+fn what_an_extension_may_not_leaves_it_out() {
+    let mut case = Case::new();
+    case.buildpack("a", "true");
+    case.buildpack("b", REQUIRE);
+    extension(&case, "requires", "");
+    case.folders.write("extensions/requires/1/detect/plan.toml", "[[requires]]\nname = \"x\"\n");
+    extension(&case, "broken", "");
+    case.folders.script("extensions/broken/1/bin/detect", "exit 3");
+    extension(&case, "arm", "[[targets]]\narch = \"arm64\"\n");
+    extension(&case, "test", "exec-env = [\"test\"]\n");
+    assert_eq!(case.ids("a + requires broken arm test"), "a");
+    case.exec_env = "test";
+    assert_eq!(case.ids("a + requires test"), "test a");
+    let (verdicts, _) = case.failure("b + requires");
+    let requires = "an extension can not require anything, but requires 'x'";
+    assert!(matches!(&verdicts[0], Verdict::Errored(why) if why.contains(requires)), "{verdicts:?}");
+}
+
+#[test]
+fn the_plan_of_an_extension_is_read_only_below_its_folder() {
+    let case = Case::new();
+    case.buildpack("b", REQUIRE);
+    case.folders.write("secret.toml", PLAN);
+    extension(&case, "link", "");
+    fs_err::create_dir(case.folders.path("extensions/link/1/detect")).unwrap();
+    let link = case.folders.path("extensions/link/1/detect/plan.toml");
+    std::os::unix::fs::symlink(case.folders.path("secret.toml"), &link).unwrap();
+    assert_eq!(case.failure("b + link").0[1], Verdict::Unmet { requires: "x".into() });
+    fs_err::remove_file(&link).unwrap();
+    case.folders.write("extensions/link/1/detect/plan.toml", PLAN);
+    assert_eq!(case.ids("b + link"), "link b");
 }
 
 #[test]

@@ -12,7 +12,37 @@ use super::http::{classify, host_port};
 
 const PIECE: usize = 64 << 10;
 
+/// What a server says about which version of a file it gave: kept to ask whether there is a newer one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileVersion {
+    /// `ETag`.
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    pub last_modified: Option<String>,
+}
+
 impl Client {
+    /// [`Client::download`] of a file that may be here already: `known` is what was said about that. `None` when it is
+    /// still the one, and nothing was written.
+    ///
+    /// # Errors
+    /// As [`Client::download`].
+    pub fn download_newer(
+        &self,
+        url: &str,
+        known: Option<&FileVersion>,
+        to: &mut dyn Write,
+        limit: u64,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<Option<FileVersion>, Error> {
+        let known = known.cloned().unwrap_or_default();
+        let mut headers = vec![("accept", "*/*")];
+        headers.extend(known.etag.as_deref().map(|etag| ("if-none-match", etag)));
+        headers.extend(known.last_modified.as_deref().map(|time| ("if-modified-since", time)));
+        self.try_download(url, &headers, to, limit, progress)
+            .map_err(|kind| kind.during("download", without_secrets(url)))
+    }
+
     /// Writes what is at `url` (`http://` or `https://`) to `to`, at most `limit` bytes. `progress` hears how many
     /// there are so far, and how many there will be where the server says so.
     ///
@@ -25,17 +55,17 @@ impl Client {
         limit: u64,
         progress: &dyn Fn(u64, Option<u64>),
     ) -> Result<(), Error> {
-        self.try_download(url, to, limit, progress)
-            .map_err(|kind| kind.during("download", without_secrets(url)))
+        self.download_newer(url, None, to, limit, progress).map(drop)
     }
 
     fn try_download(
         &self,
         url: &str,
+        headers: &[(&str, &str)],
         to: &mut dyn Write,
         limit: u64,
         progress: &dyn Fn(u64, Option<u64>),
-    ) -> Result<(), ErrorKind> {
+    ) -> Result<Option<FileVersion>, ErrorKind> {
         let not_one = || ErrorKind::Setting("it is not a URL of a file".to_owned());
         let uri: Uri = url.parse().map_err(|_| not_one())?;
         if uri.host().is_none_or(str::is_empty) || !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -44,7 +74,14 @@ impl Client {
         let host = host_port(&uri);
         let insecure = super::is_insecure(&self.inner.config.insecure_registries, &host, "");
         let endpoint = Endpoint::new(std::sync::Arc::clone(&self.inner.config), &host, insecure);
-        let answer = endpoint.get_plain(&uri, &[("accept", "*/*")])?.expect(&[200])?;
+        let is_conditional = headers.len() > 1;
+        let expected: &[u16] = if is_conditional { &[200, 304] } else { &[200] };
+        let answer = endpoint.get_plain(&uri, headers)?.expect(expected)?;
+        if answer.response.status().as_u16() == 304 {
+            return Ok(None);
+        }
+        let header = |name: &str| answer.header(name).map(str::to_owned);
+        let version = FileVersion { etag: header("etag"), last_modified: header("last-modified") };
         let total = answer.header("content-length").and_then(|length| length.parse::<u64>().ok());
         if let Some(actual) = total.filter(|total| *total > limit) {
             return Err(ErrorKind::Size { expected: limit, actual });
@@ -67,7 +104,7 @@ impl Client {
         }
         match total {
             Some(expected) if expected != done => Err(ErrorKind::Size { expected, actual: done }),
-            _ => Ok(()),
+            _ => Ok(Some(version)),
         }
     }
 }
@@ -145,6 +182,29 @@ mod tests {
             asked,
             ["GET /a.tgz?token=x HTTP/1.1", "GET /a.tgz?token=x HTTP/1.1", "GET /other HTTP/1.1"]
         );
+    }
+
+    #[test]
+    fn asks_whether_there_is_a_newer_one() {
+        let (address, thread) = server(vec![
+            answer("200 OK", "ETag: \"1\"\r\nLast-Modified: then\r\n", "one"),
+            answer("304 Not Modified", "", ""),
+            answer("304 Not Modified", "", ""),
+        ]);
+        let mut bytes = Vec::new();
+        let get = |known: Option<&FileVersion>, bytes: &mut Vec<u8>| {
+            client().download_newer(&address, known, bytes, 100, &|_, _| ())
+        };
+        let version = get(None, &mut bytes).unwrap().unwrap();
+        assert_eq!(
+            (version.etag.as_deref(), version.last_modified.as_deref()),
+            (Some("\"1\""), Some("then"))
+        );
+        assert_eq!(get(Some(&version), &mut bytes).unwrap(), None);
+        assert_eq!(bytes, b"one");
+        // Nobody asked about a version.
+        assert!(get(None, &mut bytes).is_err());
+        thread.join().unwrap();
     }
 
     #[test]

@@ -87,42 +87,64 @@ impl<'a> Databases<'a> {
             return Ok(set);
         }
         let work = tempfile::Builder::new().prefix("packages-").tempdir_in(self.store.scratch_dir()?)?;
-        let mut seen: Vec<Digest> = Vec::new();
-        let mut lowers = Vec::new();
-        for layer in layers.iter().rev() {
-            if seen.contains(&layer.diff_id) {
-                continue;
+        let merged = work.path().join("merged");
+        let lowers = self.lowers(layers, work.path(), &|layer| match tree(layer.diff_id) {
+            Some(tree) => Ok(Some(tree)),
+            None => self.store.unpacked_layer(&self.unpacker, layer.diff_id),
+        })?;
+        let set = match read_mounted(lowers, &merged) {
+            // Where no overlay can be mounted, trees of databases alone are small enough to be put together.
+            Err(DatabasesError::Mount(_)) => {
+                let folder = work.path().join("small");
+                fs::create_dir(&folder)?;
+                let small = self.lowers(layers, &folder, &|_| Ok(None))?;
+                let flat = work.path().join("flat");
+                layer::flatten(&small, &flat)?;
+                packages::read(&Root::open(&flat)?)?
             }
-            seen.push(layer.diff_id);
-            lowers.push(match tree(layer.diff_id) {
-                Some(tree) => tree,
-                None => self.tree(layer, &work.path().join(seen.len().to_string()))?,
-            });
-        }
-        let set = match lowers.is_empty() {
-            true => None,
-            false => read(lowers, &work.path().join("merged"))?,
+            set => set?,
         };
         known::write(self.store, &key, &set);
         Ok(set)
     }
 
-    /// A tree of the layer with the databases at least.
-    fn tree(&self, layer: &Layer, dir: &Path) -> Result<PathBuf, DatabasesError> {
-        if let Some(tree) = self.store.unpacked_layer(&self.unpacker, layer.diff_id)? {
-            return Ok(tree);
+    /// Trees of the layers with the databases at least, the topmost first: those that `known` has, and else new ones in
+    /// `work`.
+    fn lowers(
+        &self,
+        layers: &[Layer],
+        work: &Path,
+        known: &dyn Fn(&Layer) -> Result<Option<PathBuf>, oci::Error>,
+    ) -> Result<Vec<PathBuf>, DatabasesError> {
+        let mut seen: Vec<Digest> = Vec::new();
+        let mut lowers = Vec::new();
+        for layer in layers.iter().rev() {
+            // Of equal layers the highest says all that the others do.
+            if seen.contains(&layer.diff_id) {
+                continue;
+            }
+            seen.push(layer.diff_id);
+            lowers.push(match known(layer)? {
+                Some(tree) => tree,
+                None => unpack_databases(layer, work.join(seen.len().to_string()))?,
+            });
         }
-        let options = Options {
-            owners: Owners::Ours,
-            limits: LIMITS,
-            diff_id: Some(layer.diff_id),
-            only: Some(&is_wanted),
-            ..Options::default()
-        };
-        let failed = |source| DatabasesError::Unpack { digest: layer.descriptor.digest, source };
-        unpack(layer.open()?, dir, &options).map_err(failed)?;
-        Ok(dir.to_owned())
+        Ok(lowers)
     }
+}
+
+/// Unpacks of a layer what package databases are made of.
+fn unpack_databases(layer: &Layer, dir: PathBuf) -> Result<PathBuf, DatabasesError> {
+    let options = Options {
+        owners: Owners::Ours,
+        limits: LIMITS,
+        diff_id: Some(layer.diff_id),
+        only: Some(&is_wanted),
+        ..Options::default()
+    };
+    let failed = |source| DatabasesError::Unpack { digest: layer.descriptor.digest, source };
+    unpack(layer.open()?, &dir, &options).map_err(failed)?;
+    Ok(dir)
 }
 
 /// True for a database, and for everything on the way to one: it may be a link.
@@ -131,7 +153,10 @@ fn is_wanted(path: &Path) -> bool {
 }
 
 /// Reads the databases of a root file system made of these trees, the topmost first.
-fn read(lowers: Vec<PathBuf>, merged: &Path) -> Result<Option<PackageSet>, DatabasesError> {
+fn read_mounted(lowers: Vec<PathBuf>, merged: &Path) -> Result<Option<PackageSet>, DatabasesError> {
+    if lowers.is_empty() {
+        return Ok(None);
+    }
     fs::create_dir(merged)?;
     let mount = Overlay { lowers, read_only: true, ..Overlay::default() }.mount(merged)?;
     let set = Root::open(merged).map_err(DatabasesError::from).and_then(|root| Ok(packages::read(&root)?));

@@ -89,6 +89,6 @@ mod tests {
         ");
         let error = BuildError::Generate(GenerateError::Dockerfile { id: "test/ext".into(), source });
         assert_eq!(exit_code(&error), Some(GENERATE_ERROR));
-        assert_eq!(hint(&error).as_deref(), Some("did you mean COPY?"));
+        assert_eq!(hint(&error).as_deref(), Some("did you mean `COPY`?"));
     }
 }

@@ -1,0 +1,177 @@
+//! Packages that the base images have: extensions that are not needed; packages that extensions add.
+
+use serde_json::json;
+use testkit::image::digest;
+use testkit::machine::{Call, Output};
+use testkit::registry::{Kind, Options, Registry};
+use testkit::{Base, Builder, Buildpack, Image, Layout, Machine, ReadImage, Tree};
+
+use crate::support::*;
+
+/// What the run image of [`Base::Alpine`] has and that of [`Base::Small`] has not.
+const PACKAGE: &str = "ca-certificates-bundle";
+const NOT_NEEDED: &str = "Base image already has ca-certificates-bundle: extension test/tls is not needed";
+const ASKED: &str = "test/tls was asked";
+
+/// An extension that says what it would install, and can not install it.
+fn tls() -> Buildpack {
+    silent()
+        .generate(
+            "echo test/tls was asked\n\
+             printf 'ARG base_image\\nFROM ${base_image}\\n' > \"$CNB_OUTPUT_DIR/run.Dockerfile\"",
+        )
+        .tables(&format!("[[metadata.packages]]\nprovides = \"tls\"\nrun = [\"{PACKAGE}\"]"))
+}
+
+/// An extension that says nothing of packages.
+fn silent() -> Buildpack {
+    Buildpack::extension("test/tls", "1.0.0")
+        .detect("printf '[[provides]]\\nname = \"tls\"\\n' > \"$CNB_BUILD_PLAN_PATH\"")
+}
+
+/// [`web`], which wants what the extension provides.
+fn wants(name: &str) -> Buildpack {
+    web().detect(&format!("printf '[[requires]]\\nname = \"{name}\"\\n' > \"$CNB_BUILD_PLAN_PATH\""))
+}
+
+fn with(base: Base, extension: Buildpack) -> Builder {
+    let id = extension.id().to_owned();
+    Builder::of(base, &[wants("tls")]).extension(extension).extension_group(&[&id])
+}
+
+/// Writes an image where the machine's person can read it, and returns its name.
+fn image(machine: &Machine, tag: &str, image: &Image) -> String {
+    let layout = Layout::new(machine.path("images"));
+    layout.add(tag, image);
+    layout.reference(tag)
+}
+
+/// The run image with a layer that has `content` where the label says that its SBOM is.
+fn with_sbom_layer(content: &str) -> Image {
+    let tree =
+        Tree::new().dir("cnb", 0o755).dir("cnb/sbom", 0o755).file("cnb/sbom/bom.cdx.json", 0o644, content);
+    let diff_id = digest(&tree.clone().into_tar());
+    Base::Small.run().layer(tree).label("io.buildpacks.base.sbom", diff_id)
+}
+
+fn cyclonedx(package: &str) -> String {
+    json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": [
+        {"type": "library", "name": package, "version": "1", "purl": format!("pkg:apk/alpine/{package}@1")},
+    ]})
+    .to_string()
+}
+
+fn was_asked(output: &Output) {
+    output.says(ASKED).never_says("is not needed");
+}
+
+fn was_not_asked(output: &Output) {
+    output.says(NOT_NEEDED).never_says(ASKED);
+}
+
+everyone! {
+    /// The database in the run image answers, and no program of the extension runs. The second time, the store knows.
+    fn databases(machine: &Machine) {
+        let builder = builder(machine, &with(Base::Alpine, tls()));
+        was_not_asked(&build(machine, &builder).ok());
+        was_not_asked(&build(machine, &builder).ok());
+        was_asked(&build(machine, &builder).arg("--no-base-packages").ok());
+        assert_eq!(participants(&built(machine)), ["test/web"]);
+    }
+}
+
+#[test]
+fn what_is_missing_is_asked_for() {
+    let Some(machine) = machine() else { return };
+    // A run image without any database: nothing is known.
+    was_asked(&build(&machine, &builder(&machine, &with(Base::Small, tls()))).ok());
+    // One that has all but one of two packages.
+    let both = tls().tables("[[metadata.packages]]\nprovides = \"tls\"\nrun = [\"not-there\"]");
+    was_asked(&build(&machine, &builder(&machine, &with(Base::Alpine, both))).ok());
+    // An upper layer deletes the database.
+    let gone = Base::Alpine.run().layer(Tree::new().dir("lib/apk/db", 0o755).file(
+        "lib/apk/db/.wh.installed",
+        0o644,
+        "",
+    ));
+    let run = image(&machine, "gone", &gone);
+    let name = builder(&machine, &with(Base::Alpine, tls()));
+    was_asked(&build(&machine, &name).args(["--run-image", &run]).ok());
+}
+
+#[test]
+fn a_given_sbom() {
+    let Some(machine) = machine() else { return };
+    let name = builder(&machine, &with(Base::Small, tls()));
+    let sbom = machine.write("work/run.cdx.json", cyclonedx(PACKAGE));
+    was_not_asked(&build(&machine, &name).arg("--run-image-sbom").arg(&sbom).ok());
+    was_asked(&build(&machine, &name).arg("--no-base-packages").arg("--run-image-sbom").arg(&sbom).ok());
+    machine.write("work/none.json", "{}");
+    let output = build(&machine, &name).args(["--run-image-sbom", "none.json"]).fails();
+    output.says("cannot use none.json as the SBOM of the run image").says("not an SBOM");
+    build(&machine, &name).args(["--run-image-sbom", "missing.json"]).fails().says("missing.json");
+}
+
+#[test]
+fn an_sbom_layer() {
+    let Some(machine) = machine() else { return };
+    let name = builder(&machine, &with(Base::Small, tls()));
+    let run = image(&machine, "sbom", &with_sbom_layer(&cyclonedx(PACKAGE)));
+    was_not_asked(&build(&machine, &name).args(["--run-image", &run]).ok());
+    let other = image(&machine, "other", &with_sbom_layer(&cyclonedx("other")));
+    was_asked(&build(&machine, &name).args(["--run-image", &other]).ok());
+}
+
+#[test]
+fn an_sbom_that_refers_to_the_image() {
+    let Some(machine) = machine() else { return };
+    let registry = Registry::start(Options { referrers: true, ..Options::default() });
+    let run = format!("{}/test/run:1", registry.host());
+    let copy = machine.pannier(["image", "copy", &Base::Small.run_reference(), &format!("docker://{run}")]);
+    copy.ok();
+    let name = builder(&machine, &with(Base::Small, tls()));
+    let build = |policy: &str| -> Call {
+        build(&machine, &name).args(["--run-image", &run, "--pull-policy", policy])
+    };
+    was_asked(&build("always").ok());
+    attach(&registry, &cyclonedx(PACKAGE));
+    was_not_asked(&build("always").ok());
+    // What is known needs no question, and no network.
+    registry.forget();
+    was_not_asked(&build("never").ok());
+    assert_eq!(registry.count(Kind::Referrers), 0);
+}
+
+/// Puts an SBOM beside the image `test/run:1`.
+fn attach(registry: &Registry, sbom: &str) {
+    let (media_type, manifest) = registry.manifest("test/run", "1").expect("it was pushed");
+    let blob = registry.add_blob("test/run", sbom.as_bytes());
+    let empty = registry.add_blob("test/run", b"{}");
+    let artifact = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/vnd.cyclonedx+json",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2},
+        "layers": [{"mediaType": "application/vnd.cyclonedx+json", "digest": blob, "size": sbom.len()}],
+        "subject": {"mediaType": media_type, "digest": digest(&manifest), "size": manifest.len()},
+    });
+    let bytes = artifact.to_string().into_bytes();
+    registry.add_manifest("test/run", &digest(&bytes), "application/vnd.oci.image.manifest.v1+json", &bytes);
+}
+
+#[test]
+fn a_dockerfile_that_is_not_needed() {
+    let Some(machine) = machine() else { return };
+    let finds_out = silent().generate(
+        "printf 'ARG base_image\\nFROM ${base_image}\\nRUN false\\n' > \"$CNB_OUTPUT_DIR/run.Dockerfile\"\n\
+         printf '[run]\\npackages = [\"ca-certificates-bundle\"]\\n' > \"$CNB_OUTPUT_DIR/extend-config.toml\"",
+    );
+    build(&machine, &builder(&machine, &with(Base::Alpine, finds_out))).ok().says(
+        "Base image already has ca-certificates-bundle: run.Dockerfile of extension test/tls is not needed",
+    );
+    // The run image is what it was.
+    let base = ReadImage::from_layout(Base::Alpine.layout().path(), Some("run"));
+    let top = base.layers.len() - 1;
+    let image = built(&machine);
+    assert_eq!(image.layers[top].diff_id, base.layers[top].diff_id);
+    assert!(image.layers[top + 1].names().iter().any(|name| name.contains("layers/test_web")));
+}
