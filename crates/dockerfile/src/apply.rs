@@ -40,6 +40,7 @@ use events::Events;
 use oci::{Image, ImageConfig, Layer, Store, Unpacker};
 use sandbox::{Ids, Network};
 
+use crate::add::Fetch;
 use crate::parse::Dockerfile;
 pub use error::{ApplyError, RunFailure, StepError};
 
@@ -81,6 +82,8 @@ pub struct Engine<'a> {
     pub use_cache: bool,
     /// Secrets by their ids, for `RUN --mount=type=secret`.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// What brings files of web servers; none when only those that are here may be used.
+    pub fetch: Option<&'a dyn Fetch>,
     /// Variables that programs see and that no result depends on: those for proxies.
     pub proxies: Vec<(String, String)>,
     /// Absolute paths that no step may write to: folders of a build that are not part of an image.

@@ -31,7 +31,7 @@ pub struct Context {
 /// What sources of an instruction lead to, in the order of the sources, that of a pattern by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// What was found: at least one thing.
+    /// What was found: nothing only where patterns match nothing.
     pub items: Vec<Selected>,
 }
 
@@ -100,8 +100,7 @@ impl Context {
     /// Finds what `sources`, expanded paths and patterns of an instruction, lead to, without what `excludes` match.
     ///
     /// # Errors
-    /// Each with its place: a source that is not there or leads out of the context; patterns that match nothing at all;
-    /// something that is neither file, folder nor symlink; what cannot be read.
+    /// Each with its place: a source that is not there or leads out of the context, unless it is a pattern; something that is neither file, folder nor symlink; what cannot be read.
     pub fn select(
         &self,
         dockerfile: &Dockerfile,
@@ -120,12 +119,6 @@ impl Context {
                 let Some(found) = self.resolve(&path).transpose() else { continue };
                 items.extend(self.selected(&path, &found.map_err(fault)?, source, &excluded).map_err(fault)?);
             }
-        }
-        if items.is_empty()
-            && let Some(first) = sources.first()
-        {
-            let message = format!("nothing in the context matches `{}`", first.text);
-            return Err(dockerfile.error(&first.span, message));
         }
         Ok(Selection { items })
     }

@@ -68,6 +68,8 @@ pub struct Options<'a> {
     pub only: Option<&'a (dyn Fn(&Path) -> bool + Sync)>,
     /// Whether entries named `.wh.…` say what is gone. In an archive that is no layer they are files like any other.
     pub whiteouts: bool,
+    /// Who owns everything, whatever the entries say.
+    pub owner: Option<(u32, u32)>,
 }
 
 impl std::fmt::Debug for Options<'_> {
@@ -82,7 +84,8 @@ impl std::fmt::Debug for Options<'_> {
 }
 
 impl Default for Options<'_> {
-    /// Real owners, no devices, the default limits, any diffID, nobody told, every path, whiteouts.
+    /// Real owners, no devices, the default limits, any diffID, nobody told, every path, whiteouts, the
+    /// entries' owners.
     fn default() -> Self {
         Self {
             owners: Owners::Real,
@@ -92,6 +95,7 @@ impl Default for Options<'_> {
             progress: &|_| (),
             only: None,
             whiteouts: true,
+            owner: None,
         }
     }
 }
@@ -229,7 +233,10 @@ impl Unpacker<'_> {
                 TarError::Invalid(reason) => UnpackError::Invalid { path: last(&self.last), reason },
                 TarError::Stream(error) => located(error.into(), &self.last),
             })?;
-            let Some(entry) = next else { break };
+            let Some(mut entry) = next else { break };
+            if let Some((uid, gid)) = self.options.owner {
+                (entry.uid, entry.gid) = (uid.into(), gid.into());
+            }
             self.last.clone_from(&entry.name);
             self.entry(&entry).map_err(|error| located(error, &entry.name))?;
             (self.options.progress)(self.stream.received());

@@ -133,6 +133,12 @@ impl Store {
         self.dir().join("packages")
     }
 
+    /// Where files of web servers are kept that Dockerfiles add. A file there that was not modified for a month is
+    /// removed by [`Store::prune`].
+    pub fn downloads_dir(&self) -> PathBuf {
+        self.dir().join("downloads")
+    }
+
     /// The store as a layout.
     pub fn layout(&self) -> &Layout {
         &self.0.layout

@@ -27,13 +27,18 @@ pub fn is_archive(mut file: impl Read + Send) -> io::Result<bool> {
 }
 
 /// Unpacks an archive into the directory `dest`, which is made if it is not there. Names in it cannot leave `dest`;
-/// devices are left out.
+/// devices are left out. Everything belongs to `owner` where there is one.
 ///
 /// # Errors
 /// What is no archive, costs too much, or cannot be written.
-pub fn unpack_archive(file: impl Read + Send, dest: &Path, owners: Owners) -> Result<Unpacked, UnpackError> {
+pub fn unpack_archive(
+    file: impl Read + Send,
+    dest: &Path,
+    owners: Owners,
+    owner: Option<(u32, u32)>,
+) -> Result<Unpacked, UnpackError> {
     let plain = plain(file).map_err(UnpackError::Read)?;
-    unpack(plain, dest, &Options { owners, whiteouts: false, ..Options::default() })
+    unpack(plain, dest, &Options { owners, owner, whiteouts: false, ..Options::default() })
 }
 
 /// A file without its compression.
@@ -118,7 +123,7 @@ mod tests {
 
     fn unpacked(bytes: &[u8]) -> Result<Vec<(String, String)>, UnpackError> {
         let dir = tempfile::tempdir().unwrap();
-        unpack_archive(bytes, &dir.path().join("d"), Owners::Ours)?;
+        unpack_archive(bytes, &dir.path().join("d"), Owners::Ours, None)?;
         let root = layer::Root::open(dir.path().join("d")).unwrap();
         let names = root.read_dir("").unwrap().into_iter().map(|entry| entry.name.into_string().unwrap());
         Ok(names.map(|name| (name.clone(), root.read_to_string(&name, 100).unwrap())).collect())
@@ -159,7 +164,7 @@ mod tests {
         for name in ["../file", "a/../../file"] {
             let dir = tempfile::tempdir().unwrap();
             // Whether that is an error or a file within: nothing is written outside.
-            let _ = unpack_archive(&tar(&[(name, "one")])[..], &dir.path().join("d"), Owners::Ours);
+            let _ = unpack_archive(&tar(&[(name, "one")])[..], &dir.path().join("d"), Owners::Ours, None);
             assert!(!dir.path().join("file").exists(), "{name}");
         }
         let whole = tar(&[("file", "one")]);

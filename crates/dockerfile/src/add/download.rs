@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use layer::{Digest, Hasher};
 use oci::registry::{Client, FileVersion};
@@ -115,6 +116,7 @@ impl<'a> Downloads<'a> {
         if let Some(digest) = expected {
             let path = self.content(&digest);
             if path.is_file() {
+                use_file(&path)?;
                 return Ok((path, digest));
             }
         }
@@ -144,7 +146,13 @@ impl<'a> Downloads<'a> {
     fn checked(&self, actual: Digest, expected: Option<Digest>) -> Result<(PathBuf, Digest), Miss> {
         match expected {
             Some(expected) if expected != actual => Err(Miss::Checksum { actual }),
-            _ => Ok((self.content(&actual), actual)),
+            _ => {
+                let path = self.content(&actual);
+                if path.is_file() {
+                    use_file(&path)?;
+                }
+                Ok((path, actual))
+            }
         }
     }
 
@@ -184,6 +192,11 @@ fn checksum_of(dockerfile: &Dockerfile, word: &Word) -> Result<Digest, SourceErr
         let message = format!("`{}` is not a checksum", word.text);
         dockerfile.error(&word.span, message).with_help("it is `sha256:` and 64 hexadecimal digits")
     })
+}
+
+/// Says that a file was used: what was not for long is removed.
+fn use_file(path: &Path) -> io::Result<()> {
+    fs_err::OpenOptions::new().append(true).open(path)?.into_file().set_modified(SystemTime::now())
 }
 
 fn read_record(path: &Path) -> Option<Record> {

@@ -8,9 +8,11 @@ mod write;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use layer::unpack::Owners;
 use layer::{Digest, Kind, Root};
 use oci::passwd::User;
 use sandbox::Ids;
@@ -22,6 +24,7 @@ use super::place::Place;
 use super::stack::Bench;
 use super::state::State;
 use super::step::{Inputs, join, working_dir};
+use crate::add::{Download, is_archive, unpack_archive};
 use crate::context::{Context, Entry, Selected, Selection};
 use crate::instruction::{Add, Copy, CopySource, Heredoc, Word};
 use chmod::Chmod;
@@ -50,31 +53,90 @@ enum Item {
     Selected(Selected),
     /// A file whose content is in the Dockerfile.
     Text { name: String, content: String },
+    /// An archive, of which the content appears.
+    Archive { file: Archive, span: Range<usize> },
+    /// A file of a web server.
+    Download { path: PathBuf, name: OsString, digest: Digest },
+}
+
+/// Where an archive is.
+#[derive(Debug)]
+enum Archive {
+    Context(Entry),
+    Download { path: PathBuf, digest: Digest },
 }
 
 impl CopyStep {
     pub fn copy(state: &State, inputs: &Inputs<'_>, copy: &Copy) -> Result<Self, Failed> {
-        let mut items = Vec::new();
-        let mut context = None;
-        let mut selection = Selection { items: Vec::new() };
+        let mut found = Found::default();
         for source in &copy.sources {
             match source {
-                CopySource::Path(word) => {
-                    let files = inputs.context()?;
-                    let found = files.select(inputs.source.dockerfile, &[word], &copy.excludes)?;
-                    selection.items.extend(found.items.iter().cloned());
-                    items.extend(found.items.into_iter().map(Item::Selected));
-                    context = Some(files);
+                CopySource::Path(word) if word.is_url() => {
+                    return Err(at(word, format!("COPY does not take `{}`", word.text), "ADD does"));
                 }
-                CopySource::Heredoc(heredoc) => items.push(text(heredoc)),
+                CopySource::Path(word) => {
+                    let items = found.select(inputs, word, &copy.excludes)?;
+                    found.items.extend(items.into_iter().map(Item::Selected));
+                }
+                CopySource::Heredoc(heredoc) => found.items.push(text(heredoc)),
             }
+        }
+        Self::of(state, copy, found)
+    }
+
+    pub fn add(state: &State, inputs: &Inputs<'_>, add: &Add) -> Result<Self, Failed> {
+        let Add { copy, checksum, unpack } = add;
+        if let Some(checksum) = checksum
+            && !matches!(&copy.sources[..], [CopySource::Path(only)] if only.is_url())
+        {
+            let message = "--checksum is for one URL, and nothing else";
+            return Err(Failed::Message(message.to_owned(), Some(checksum.span.clone())));
+        }
+        let mut found = Found::default();
+        for source in &copy.sources {
+            match source {
+                CopySource::Path(word) if word.is_git() => {
+                    let help = "bring its files with the context, or with RUN";
+                    return Err(at(word, "ADD does not take git repositories".to_owned(), help));
+                }
+                CopySource::Path(word) if word.is_url() => {
+                    let download = inputs.downloads.get(inputs.source.dockerfile, word, checksum.as_ref())?;
+                    let unpack = unpack.unwrap_or(false);
+                    found.items.push(downloaded(download, word, unpack, &copy.dest)?);
+                }
+                CopySource::Path(word) => {
+                    for selected in found.select(inputs, word, &copy.excludes)? {
+                        found.items.push(found.archive(selected, unpack.unwrap_or(true))?);
+                    }
+                }
+                CopySource::Heredoc(heredoc) => found.items.push(text(heredoc)),
+            }
+        }
+        let has_archive = found.items.iter().any(|item| matches!(item, Item::Archive { .. }));
+        if let Some(chmod) = copy.chmod.as_ref().filter(|_| has_archive) {
+            return Err(at(
+                chmod,
+                "--chmod does not apply to what is in an archive".to_owned(),
+                "unpack it with RUN",
+            ));
+        }
+        Self::of(state, copy, found)
+    }
+
+    fn of(state: &State, copy: &Copy, found: Found) -> Result<Self, Failed> {
+        let Found { items, context, selection } = found;
+        if items.is_empty()
+            && let Some(CopySource::Path(first)) = copy.sources.first()
+        {
+            let message = format!("nothing in the context matches `{}`", first.text);
+            return Err(Failed::Message(message, Some(first.span.clone())));
         }
         let digest = context.as_ref().map(|context| context.digest(&selection)).transpose()?;
         let chmod_text = copy.chmod.as_ref().map(|word| word.text.clone()).unwrap_or_default();
         let chmod = copy.chmod.as_ref().map(parse_chmod).transpose()?;
         let dest = &copy.dest.text;
         Ok(Self {
-            into_folder: dest.ends_with('/') || dest == "." || dest.ends_with("/.") || items.len() > 1,
+            into_folder: is_folder(dest) || items.len() > 1,
             dest: join(&working_dir(state), dest),
             items,
             context,
@@ -83,10 +145,6 @@ impl CopyStep {
             chmod,
             chmod_text,
         })
-    }
-
-    pub fn add(state: &State, inputs: &Inputs<'_>, add: &Add) -> Result<Self, Failed> {
-        Self::copy(state, inputs, &add.copy)
     }
 
     pub fn key(&self, parent: &Digest) -> Digest {
@@ -100,6 +158,14 @@ impl CopyStep {
             match item {
                 Item::Selected(selected) => key.text(if selected.is_dir { "folder" } else { "file" }),
                 Item::Text { name, content } => key.texts([name, content]),
+                Item::Archive { file: Archive::Context(_), .. } => key.text("archive"),
+                Item::Archive { file: Archive::Download { digest, .. }, .. } => {
+                    key.texts(["archive", &digest.to_string()]);
+                }
+                Item::Download { name, digest, .. } => {
+                    key.os_text(name);
+                    key.text(&digest.to_string());
+                }
             }
         }
         key.finish()
@@ -133,9 +199,44 @@ impl CopyStep {
                     let done = writer.file(&parent, &name, 0o644, None, &mut content.as_bytes());
                     done.map_err(in_image(&parent.join(name)))?;
                 }
+                Item::Archive { file, span } => self.unpack(&writer, bench, file, span)?,
+                Item::Download { path, name, .. } => {
+                    let (parent, name) = self.place_of(&writer, name)?;
+                    let mut file = fs_err::File::open(path)?;
+                    // As Docker has it: what came from elsewhere is for root alone until somebody says otherwise.
+                    let done = writer.file(&parent, &name, 0o600, None, &mut file);
+                    done.map_err(in_image(&parent.join(name)))?;
+                }
             }
         }
         Ok(owner)
+    }
+
+    fn unpack(
+        &self,
+        writer: &Writer<'_>,
+        bench: &Bench<'_, '_>,
+        file: &Archive,
+        span: &Range<usize>,
+    ) -> Result<(), Failed> {
+        let dest = writer.folder(&self.dest).map_err(in_image(&self.dest))?;
+        let file = match (file, &self.context) {
+            (Archive::Context(entry), Some(context)) => context.open_file(entry)?,
+            (Archive::Context(_), None) => return Ok(()),
+            (Archive::Download { path, .. }, _) => fs_err::File::open(path)?.into_file(),
+        };
+        let owners = if writer.real_owners { Owners::Real } else { Owners::Ours };
+        let owner = self.chown.as_ref().map(|_| writer.owner);
+        unpack_archive(file, &bench.root.join(dest), owners, owner).map_err(|error| {
+            let mut message = format!("cannot unpack the archive: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                message.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            Failed::Message(message, Some(span.clone()))
+        })?;
+        Ok(())
     }
 
     /// Where a single file goes: in the destination when that is a folder, else it is the destination.
@@ -193,6 +294,74 @@ impl CopyStep {
             }
         }
     }
+}
+
+/// Sources as they are found.
+struct Found {
+    items: Vec<Item>,
+    context: Option<Rc<Context>>,
+    /// All of the context.
+    selection: Selection,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { items: Vec::new(), context: None, selection: Selection { items: Vec::new() } }
+    }
+}
+
+impl Found {
+    fn select(
+        &mut self,
+        inputs: &Inputs<'_>,
+        word: &Word,
+        excludes: &[Word],
+    ) -> Result<Vec<Selected>, Failed> {
+        let context = inputs.context()?;
+        let found = context.select(inputs.source.dockerfile, &[word], excludes)?;
+        self.context = Some(context);
+        self.selection.items.extend(found.items.iter().cloned());
+        Ok(found.items)
+    }
+
+    /// A file that is an archive is taken for what is in it.
+    fn archive(&self, selected: Selected, unpack: bool) -> Result<Item, Failed> {
+        if unpack
+            && !selected.is_dir
+            && let ([entry], Some(context)) = (&selected.entries[..], &self.context)
+            && entry.meta.is_file()
+            && is_archive(context.open_file(entry)?)?
+        {
+            return Ok(Item::Archive { file: Archive::Context(entry.clone()), span: selected.span });
+        }
+        Ok(Item::Selected(selected))
+    }
+}
+
+/// A file of a web server, or what is in it.
+fn downloaded(download: Download, word: &Word, unpack: bool, dest: &Word) -> Result<Item, Failed> {
+    let Download { path, digest, name } = download;
+    if unpack && is_archive(fs_err::File::open(&path)?)? {
+        return Ok(Item::Archive { file: Archive::Download { path, digest }, span: word.span.clone() });
+    }
+    match name {
+        None if is_folder(&dest.text) => {
+            let message = "the URL names no file, and the destination is a folder".to_owned();
+            Err(at(word, message, "name the file in the destination"))
+        }
+        name => {
+            Ok(Item::Download { path, name: name.unwrap_or_else(|| "download".to_owned()).into(), digest })
+        }
+    }
+}
+
+/// Whether a destination says that it is a folder.
+fn is_folder(dest: &str) -> bool {
+    dest.ends_with('/') || dest == "." || dest.ends_with("/.")
+}
+
+fn at(word: &Word, message: String, help: &str) -> Failed {
+    Failed::Message(format!("{message}: {help}"), Some(word.span.clone()))
 }
 
 /// Makes the folder of a `WORKDIR`, when it is missing.

@@ -71,7 +71,7 @@ impl<'a> Drive<'a> {
         let before = (self.reports.len(), self.state.config.clone());
         let mut says_rebasable = false;
         self.begin(source);
-        let inputs = Inputs::new(source);
+        let inputs = Inputs::new(source, self.engine);
         for instruction in &source.dockerfile.instructions {
             self.ids_for(source, instruction, false)?;
             let expanded = self.state.expand(source.dockerfile, instruction)?;
@@ -95,7 +95,7 @@ impl<'a> Drive<'a> {
         let mut plan = Vec::new();
         for source in sources {
             self.begin(source);
-            let inputs = Inputs::new(source);
+            let inputs = Inputs::new(source, self.engine);
             for instruction in &source.dockerfile.instructions {
                 self.ids_for(source, instruction, true)?;
                 let expanded = self.state.expand(source.dockerfile, instruction)?;

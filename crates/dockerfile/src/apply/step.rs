@@ -6,12 +6,13 @@ use std::rc::Rc;
 
 use layer::{Digest, Root};
 
-use super::Source;
 use super::copy::CopyStep;
 use super::error::Failed;
 use super::key::Key;
 use super::run::RunStep;
 use super::state::State;
+use super::{Engine, Source};
+use crate::add::Downloads;
 use crate::context::Context;
 use crate::ignore::Ignore;
 use crate::instruction::{Instruction, InstructionKind};
@@ -19,12 +20,15 @@ use crate::instruction::{Instruction, InstructionKind};
 /// A Dockerfile with its files.
 pub(super) struct Inputs<'a> {
     pub source: &'a Source<'a>,
+    /// Files of web servers.
+    pub downloads: Downloads<'a>,
     context: OnceCell<Rc<Context>>,
 }
 
 impl<'a> Inputs<'a> {
-    pub fn new(source: &'a Source<'a>) -> Self {
-        Self { source, context: OnceCell::new() }
+    pub fn new(source: &'a Source<'a>, engine: &Engine<'a>) -> Self {
+        let downloads = Downloads::new(engine.store.downloads_dir(), engine.fetch);
+        Self { source, downloads, context: OnceCell::new() }
     }
 
     /// The context, opened when the first instruction asks for it.

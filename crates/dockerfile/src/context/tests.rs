@@ -108,7 +108,7 @@ fn what_is_ignored_is_not_there() {
     );
     assert!(tree.error("*.md", "COPY b.md /").contains(".dockerignore leaves it out"));
     assert!(tree.error("n", "COPY n/m/o /").contains(".dockerignore leaves it out"));
-    assert!(tree.error("*.md", "COPY *.md /").contains("nothing in the context matches `*.md`"));
+    assert_eq!(tree.paths("*.md", "COPY *.md /"), [] as [&str; 0]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn what_is_missing_has_a_line() {
         "Dockerfile:1:6: `no/such/file` is not in the context: there is no `no`"
     );
     assert_eq!(tree.error("", "COPY d/x/y /"), "Dockerfile:1:6: `d/x/y` is not in the context");
-    assert_eq!(tree.error("", "COPY *.go /"), "Dockerfile:1:6: nothing in the context matches `*.go`");
+    assert_eq!(tree.paths("", "COPY *.go /"), [] as [&str; 0]);
     assert!(tree.error("", "COPY [a /").contains("invalid pattern `[a`"));
 }
 

@@ -13,7 +13,7 @@ use super::scratch::{remove_tree, sweep};
 use super::{Store, walk};
 use crate::error::{Error, Result};
 
-/// After this time, what is known of an image's packages is taken for no longer needed.
+/// After this time, what is known of an image's packages, and a file of a web server, are taken for no longer needed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a prune keeps though no image refers to it.
@@ -105,7 +105,9 @@ impl Store {
                 }
             }
         }
-        pruned.bytes += remove_unused(&self.packages_dir())?;
+        for dir in [self.packages_dir(), self.downloads_dir()] {
+            pruned.bytes += remove_unused(&dir)?;
+        }
         for cache in folders(&self.cache_dir())?.into_iter().filter(|cache| !(options.keep_cache)(cache)) {
             pruned.caches += 1;
             fs::rename(&cache, trash.join(format!("cache-{}", pruned.caches)))?;

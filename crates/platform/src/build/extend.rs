@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use dockerfile::Kind;
 use dockerfile::apply::{self, Applied, Engine, Need, PlannedStep, Source};
+use dockerfile::{Fetch, Kind};
 use lifecycle::export::{ExtendedRunImage, ExtensionLayer};
 use lifecycle::generate::{Generated, GeneratedExtension};
 use oci::{Image, ImageConfig, Unpacker};
@@ -17,6 +17,7 @@ use sandbox::Network;
 use super::BuildError;
 use super::environment::proxies;
 use super::phases::{LAYERS, PLATFORM, Run};
+use super::request::PullPolicy;
 use super::resolve;
 
 impl Run<'_> {
@@ -93,6 +94,8 @@ impl Run<'_> {
         let request = self.request;
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        // What is at hand is used as it is where nothing may be brought.
+        let may_fetch = request.network && request.pull_policy != PullPolicy::Never;
         Engine {
             store: &request.store,
             unpacker,
@@ -103,6 +106,7 @@ impl Run<'_> {
             ttl: request.extend_cache_ttl,
             use_cache: request.extend_cache_ttl != Some(Duration::ZERO),
             secrets: request.secrets.0.clone(),
+            fetch: may_fetch.then_some(&*request.client as &dyn Fetch),
             proxies: proxies(request).filter_map(text).collect(),
             forbidden: [LAYERS.into(), PLATFORM.into(), PathBuf::from("/cnb"), "/workspace".into()]
                 .into_iter()
