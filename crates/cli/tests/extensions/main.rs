@@ -4,9 +4,9 @@
 //! | file | theme |
 //! |---|---|
 //! | [`applying`] | Dockerfiles in the images of a build |
-//! | [`packages`] | packages that the base images have, packages that extensions add |
 //! | [`builders`] | builders with extensions: made, inspected |
 //! | [`generate`] | which extensions take part, what they are asked for, what they may write |
+//! | [`packages`] | packages that the base images have, packages that extensions add |
 
 mod applying;
 mod builders;

@@ -1,11 +1,12 @@
 //! Packages that the base images have: extensions that are not needed; packages that extensions add.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::image::digest;
 use testkit::machine::{Call, Output};
 use testkit::registry::{Kind, Options, Registry};
 use testkit::{Base, Builder, Buildpack, Image, Layout, Machine, ReadImage, Tree};
 
+use crate::fixture::extension;
 use crate::support::*;
 
 /// What the run image of [`Base::Alpine`] has and that of [`Base::Small`] has not.
@@ -81,6 +82,23 @@ everyone! {
 }
 
 #[test]
+fn a_database_of_rpm() {
+    let Some(machine) = machine() else { return };
+    let extension = tls().tables(
+        "[[metadata.packages]]\nprovides = \"tls\"\nrun = [\"hello-tool=2:1.2-3\", \"perl(Foo::Bar)\"]",
+    );
+    // What is in the run image, and what the other table names, which is not.
+    was_asked(&build(&machine, &builder(&machine, &with(Base::Rpm, extension))).ok());
+    let extension = silent().generate("echo test/tls was asked").tables(
+        "[[metadata.packages]]\nprovides = \"tls\"\nrun = [\"hello-tool=2:1.2-3\", \"perl(Foo::Bar)\"]",
+    );
+    build(&machine, &builder(&machine, &with(Base::Rpm, extension)))
+        .ok()
+        .says("Base image already has hello-tool=2:1.2-3, perl(Foo::Bar): extension test/tls is not needed")
+        .never_says(ASKED);
+}
+
+#[test]
 fn what_is_missing_is_asked_for() {
     let Some(machine) = machine() else { return };
     // A run image without any database: nothing is known.
@@ -88,6 +106,10 @@ fn what_is_missing_is_asked_for() {
     // One that has all but one of two packages.
     let both = tls().tables("[[metadata.packages]]\nprovides = \"tls\"\nrun = [\"not-there\"]");
     was_asked(&build(&machine, &builder(&machine, &with(Base::Alpine, both))).ok());
+    let rpm = silent()
+        .generate("echo test/tls was asked")
+        .tables("[[metadata.packages]]\nprovides = \"tls\"\nrun = [\"hello-tool-part12=1.2-3\"]");
+    was_asked(&build(&machine, &builder(&machine, &with(Base::Rpm, rpm))).ok());
     // An upper layer deletes the database.
     let gone = Base::Alpine.run().layer(Tree::new().dir("lib/apk/db", 0o755).file(
         "lib/apk/db/.wh.installed",
@@ -174,4 +196,98 @@ fn a_dockerfile_that_is_not_needed() {
     let image = built(&machine);
     assert_eq!(image.layers[top].diff_id, base.layers[top].diff_id);
     assert!(image.layers[top + 1].names().iter().any(|name| name.contains("layers/test_web")));
+}
+
+/// What an app image says of the packages that this extension added, in both formats.
+fn added(machine: &Machine, image: &ReadImage, id: &str) -> Vec<String> {
+    let dir = format!("/layers/sbom/launch/{}", id.replace('/', "_"));
+    let (cyclonedx, spdx) =
+        (image.text(&format!("{dir}/sbom.cdx.json")), image.text(&format!("{dir}/sbom.spdx.json")));
+    let outside = machine.path("work/reports/sbom/launch").join(id.replace('/', "_"));
+    assert_eq!(fs_err::read_to_string(outside.join("sbom.cdx.json")).unwrap(), cyclonedx);
+    assert_eq!(fs_err::read_to_string(outside.join("sbom.spdx.json")).unwrap(), spdx);
+    let (cyclonedx, spdx): (Value, Value) =
+        (serde_json::from_str(cyclonedx).unwrap(), serde_json::from_str(spdx).unwrap());
+    let origin = format!("io.buildpacks.extension: {id}@1.0.0");
+    let texts = |list: &Value, name: &str| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|it| it[name].as_str().unwrap().to_owned()).collect()
+    };
+    for component in cyclonedx["components"].as_array().unwrap() {
+        assert_eq!(component["properties"][0], json!({"name": "io.buildpacks.extension.id", "value": id}));
+    }
+    for package in spdx["packages"].as_array().unwrap() {
+        assert_eq!(package["annotations"][0]["comment"], origin.as_str());
+    }
+    let purls = texts(&cyclonedx["components"], "purl");
+    let references =
+        spdx["packages"].as_array().unwrap().iter().map(|it| &it["externalRefs"][0]["referenceLocator"]);
+    assert!(references.eq(purls.iter().map(String::as_str)));
+    purls
+}
+
+/// Instructions that do what `apk add` does to the database.
+fn apk_add(package: &str) -> String {
+    format!("RUN printf 'P:{package}\\nV:1.2-r3\\nA:x86_64\\nL:MIT\\n\\n' >> /lib/apk/db/installed")
+}
+
+fn reported(call: Call) -> Call {
+    call.args(["--sbom-output-dir", "reports"])
+}
+
+everyone! {
+    /// Each package has the extension that it came with, and the same build gives the same image, cold and cached.
+    fn added_packages_are_in_the_sbom(machine: &Machine) {
+        let extensions = [
+            extension("test/first", "", &format!("{}\n{}", apk_add("first-lib"), apk_add("doomed"))),
+            extension("test/second", "", &format!("RUN sed -i '/^P:doomed$/,/^$/d' /lib/apk/db/installed\n{}", apk_add("second-lib"))),
+            extension("test/third", "RUN echo built > /mark", "LABEL some=label"),
+        ];
+        let with = Builder::of(Base::Alpine, &[web()]).extension_group(&["test/first", "test/second", "test/third"]);
+        let name = builder(machine, &extensions.into_iter().fold(with, Builder::extension));
+        reported(build(machine, &name)).ok();
+        let image = built(machine);
+        assert_eq!(added(machine, &image, "test/first"), ["pkg:apk/alpine/first-lib@1.2-r3?arch=x86_64&distro=alpine-3.20.3"]);
+        assert_eq!(added(machine, &image, "test/second").len(), 1);
+        assert!(image.entry("/layers/sbom/launch/test_third/sbom.cdx.json").is_none());
+        // Once more, with every step kept; and with nothing kept of what is known of the images.
+        reported(build(machine, &name)).ok();
+        assert_eq!(built(machine).digest, image.digest);
+        reported(build(machine, &name)).arg("--clear-cache").ok();
+        assert_eq!(built(machine).digest, image.digest);
+        // Whoever builds, it is the same layer.
+        let sbom = image.layer_by("Software Bill-of-Materials").expect("there is an SBOM layer");
+        assert_eq!(sbom.diff_id, "sha256:1a0c79e47d0ce899c33c0b8f762a6069335f2a4c675feee74bff7dd8a104f77e");
+    }
+}
+
+#[test]
+fn packages_without_a_package_manager() {
+    let Some(machine) = machine() else { return };
+    if !Base::Distroless.available() {
+        return;
+    }
+    let record = "COPY <<EOF /var/lib/dpkg/status.d/libhello\nPackage: libhello\nVersion: 1:2+b1\nArchitecture: all\nSource: hello\nEOF";
+    let with = Builder::of(Base::Distroless, &[web()]).extension_group(&["test/copy"]);
+    let name = builder(&machine, &with.extension(extension("test/copy", "", record)));
+    reported(build(&machine, &name)).ok();
+    assert_eq!(
+        added(&machine, &built(&machine), "test/copy"),
+        ["pkg:deb/debian/libhello@1:2%2Bb1?arch=all&distro=debian-12&upstream=hello"]
+    );
+}
+
+everyone! {
+    /// A real package manager.
+    fn packages_by_apt(machine: &Machine) {
+        if !Base::DebianApt.available() {
+            return;
+        }
+        let install = "RUN apt-get -o APT::Sandbox::User=root update && \
+                       apt-get -o APT::Sandbox::User=root install -y --no-install-recommends hello";
+        let with = Builder::of(Base::DebianApt, &[web()]).extension_group(&["test/apt"]);
+        let name = builder(machine, &with.extension(extension("test/apt", "", install)));
+        reported(build(machine, &name)).ok();
+        let purls = added(machine, &built(machine), "test/apt");
+        assert!(purls.iter().any(|purl| purl.starts_with("pkg:deb/debian/hello@")), "{purls:?}");
+    }
 }

@@ -11,6 +11,7 @@ use oci::{ImageName, Origin, Reference};
 use sandbox::Ids;
 
 use super::phases::{PLATFORM_API, Run};
+use super::request::BuildRequest;
 use super::resolve::{self, Resolved};
 use super::{BuildError, images};
 use crate::time;
@@ -50,7 +51,7 @@ pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Resul
         project: &project,
         exec_env: &request.exec_env,
         default_process: request.default_process.as_deref(),
-        created: time::rfc3339(request.created.unwrap_or(DEFAULT_CREATED)),
+        created: created(request),
         compression: request.compression,
         store: &request.store,
         unchanged: &|id, name| run.kept.unchanged(id, name),
@@ -87,6 +88,11 @@ fn keep_run_image(run: &Run<'_>) -> Result<(), oci::Error> {
         store.tag_image(reference, &kept)?;
     }
     Ok(())
+}
+
+/// When the image says that it was made, RFC 3339.
+pub(super) fn created(request: &BuildRequest) -> String {
+    time::rfc3339(request.created.unwrap_or(DEFAULT_CREATED))
 }
 
 /// Who owns what in new layers: where one id is all there is, the disk cannot say.

@@ -14,11 +14,12 @@ use lifecycle::generate::{Generated, GeneratedExtension};
 use oci::{Image, ImageConfig, Unpacker};
 use sandbox::Network;
 
-use super::BuildError;
 use super::environment::proxies;
+use super::packages::Sboms;
 use super::phases::{LAYERS, PLATFORM, Run};
 use super::request::PullPolicy;
 use super::resolve;
+use super::{BuildError, export};
 
 impl Run<'_> {
     /// Applies the Dockerfiles for both images.
@@ -30,6 +31,7 @@ impl Run<'_> {
             self.resolved.lowers.splice(above..above, applied.trees);
         }
         if let Some(applied) = self.apply(generated, Kind::Run)? {
+            self.extension_sboms = self.find_sboms(generated, &applied);
             self.extended = Some(extended_run_image(applied));
         }
         Ok(())
@@ -81,6 +83,16 @@ impl Run<'_> {
             })
         };
         generated.extensions.iter().filter_map(source).collect()
+    }
+
+    /// The SBOM files of what extensions installed in the run image.
+    fn find_sboms(&self, generated: &Generated, applied: &Applied) -> Sboms {
+        let version = |id: &str| {
+            let extension = generated.extensions.iter().find(|it| it.element.id == id);
+            extension.map(|it| it.element.version.clone()).unwrap_or_default()
+        };
+        let created = export::created(self.request);
+        Sboms::find(self.request, &self.run_image.image, applied, &version, &created, self.events)
     }
 
     fn image_of(&self, kind: Kind) -> (&Image, &'static str, Need) {

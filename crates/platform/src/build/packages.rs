@@ -5,6 +5,7 @@
 //! registry, the SBOM layer that the label `io.buildpacks.base.sbom` names, the package databases in its layers; for
 //! others the same without the first. Where none of these is to be had, nothing is known, and every extension runs.
 
+mod added;
 mod attached;
 mod databases;
 mod known;
@@ -24,6 +25,8 @@ use packages::PackageSet;
 use super::request::BuildRequest;
 use super::{BuildError, images};
 use databases::Databases;
+
+pub(super) use added::Sboms;
 
 /// More than any SBOM has.
 const SBOM_LIMIT: u64 = 128 << 20;

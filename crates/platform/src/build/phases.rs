@@ -25,6 +25,7 @@ use super::generate::in_root;
 use super::guest::{Guest, Renames};
 use super::kept::Kept;
 use super::outcome::Outcome;
+use super::packages::Sboms;
 use super::request::{BuildRequest, RestoreMode};
 use super::resolve::{self, Resolved, RunImageChoice};
 use super::{BuildError, Clock, export};
@@ -54,6 +55,8 @@ pub(super) struct Run<'a> {
     pub bench: Bench,
     /// What extensions made of the run image, where they changed it.
     pub extended: Option<ExtendedRunImage>,
+    /// Which packages they installed in it.
+    pub extension_sboms: Sboms,
     pub kept: Kept,
     pub app: Place,
     pub layers: Place,
@@ -99,6 +102,7 @@ pub(super) fn run(
         built = clock.phase(Phase::Build, || run.build(&detected, "second-build-root"));
     }
     let built = built?;
+    run.extension_sboms.write(&run.layers.host, &run.bench)?;
     run.kept.look(&built.modules)?;
     let exported = clock.phase(Phase::Export, || export::export(&run, &detected, &built))?;
     run.reports(&exported)?;
@@ -152,6 +156,7 @@ impl<'a> Run<'a> {
             gid,
             bench,
             extended: None,
+            extension_sboms: Sboms::default(),
             kept,
             app,
             layers,
