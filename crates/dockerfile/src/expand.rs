@@ -327,17 +327,17 @@ impl<'a> Lexer<'a> {
     /// `${name#pattern}` and `${name%pattern}`; doubled they take the longest match.
     fn trimmed(&mut self, name: String, end: char) -> Result<String, ExpandError> {
         let Some(word) = self.until(Some('}'), true)? else { return Err(ExpandError::Brace { name }) };
-        let Some(value) = (self.lookup)(&name) else {
-            let kept = format!("${{{name}{end}{}}}", word.text);
-            return Ok(if self.mode.keep_unset { kept } else { String::new() });
-        };
+        let value = (self.lookup)(&name);
+        if value.is_none() && self.mode.keep_unset {
+            return Ok(format!("${{{name}{end}{}}}", word.text));
+        }
         let (text, longest) = match word.text.strip_prefix(end) {
             Some(rest) => (rest, true),
             None => (word.text.as_str(), false),
         };
         let pattern = pattern::Pattern::new(text)
             .ok_or_else(|| ExpandError::Pattern { name, pattern: text.to_owned() })?;
-        let letters: Vec<char> = value.chars().collect();
+        let letters: Vec<char> = value.unwrap_or_default().chars().collect();
         Ok(match end {
             '#' => pattern.without_prefix(&letters, longest),
             _ => pattern.without_suffix(&letters, longest),
@@ -349,14 +349,14 @@ impl<'a> Lexer<'a> {
         let all = self.chars.next_if_eq(&'/').is_some();
         let Some(text) = self.until(Some('/'), true)? else { return Err(ExpandError::Slash { name }) };
         let Some(with) = self.until(Some('}'), true)? else { return Err(ExpandError::Brace { name }) };
-        let Some(value) = (self.lookup)(&name) else {
+        let value = (self.lookup)(&name);
+        if value.is_none() && self.mode.keep_unset {
             let slashes = if all { "//" } else { "/" };
-            let kept = format!("${{{name}{slashes}{}/{}}}", text.text, with.text);
-            return Ok(if self.mode.keep_unset { kept } else { String::new() });
-        };
+            return Ok(format!("${{{name}{slashes}{}/{}}}", text.text, with.text));
+        }
         let pattern =
             pattern::Pattern::new(&text.text).ok_or(ExpandError::Pattern { name, pattern: text.text })?;
-        let letters: Vec<char> = value.chars().collect();
+        let letters: Vec<char> = value.unwrap_or_default().chars().collect();
         Ok(pattern.replace(&letters, &with.text, all))
     }
 

@@ -12,6 +12,12 @@ pub(crate) struct BadPattern {
     reason: &'static str,
 }
 
+impl BadPattern {
+    pub(crate) fn new(pattern: &str, reason: &'static str) -> Self {
+        Self { pattern: pattern.to_owned(), reason }
+    }
+}
+
 /// A pattern.
 #[derive(Clone, Debug)]
 pub(crate) struct Glob(Vec<Piece>);
@@ -48,7 +54,7 @@ impl Glob {
     }
 
     fn read(pattern: &str, deep: bool) -> Result<Self, BadPattern> {
-        let bad = |reason| BadPattern { pattern: pattern.to_owned(), reason };
+        let bad = |reason| BadPattern::new(pattern, reason);
         let mut pieces = Vec::new();
         let mut chars = pattern.chars().peekable();
         while let Some(ch) = chars.next() {
@@ -88,7 +94,7 @@ impl Glob {
                     Piece::Any => (false, ch != '/'),
                     Piece::Class { ranges, negated } => {
                         let within = ranges.iter().any(|(from, to)| (*from..=*to).contains(&ch));
-                        (false, within != *negated && ch != '/')
+                        (false, within != *negated)
                     }
                     Piece::Star => (ch != '/', false),
                     Piece::Deep => (true, false),
@@ -194,7 +200,7 @@ mod tests {
             ("a[^a]b", "aéb", true),
             ("a???b", "aéb", false),
             ("a?b", "a/b", false),
-            ("a[^x]b", "a/b", false),
+            ("a[^x]b", "a/b", true),
             ("[\\]a]", "]", true),
             ("[\\-x]", "-", true),
             ("*x", "xxx", true),

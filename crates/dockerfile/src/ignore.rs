@@ -126,6 +126,9 @@ impl Pattern {
             None => (false, text),
         };
         let path = clean(text);
+        if keep && path.is_empty() && (text.is_empty() || text.starts_with('/')) {
+            return Err(BadPattern::new(&format!("!{text}"), "nothing to bring back"));
+        }
         if path.is_empty() {
             return Ok(None);
         }
@@ -183,7 +186,6 @@ mod tests {
             (".git", ".git/config", true),
             ("/", "a", false),
             (".", "a", false),
-            ("!", "a", false),
             ("a\\ b", "a b", true),
             ("a\r\nb\r\n", "a", true),
             ("", "a", false),
@@ -196,6 +198,9 @@ mod tests {
     fn a_pattern_that_is_none_has_a_line() {
         let error = Ignore::parse("ctx/.dockerignore", "a\n\n  [x\n").unwrap_err();
         assert_eq!(error.to_string(), "ctx/.dockerignore:3:1: invalid pattern `[x`: a class is not closed");
+        assert!(
+            Ignore::parse("f", "a\n! \n").unwrap_err().to_string().starts_with("f:2:1: invalid pattern `!`")
+        );
     }
 
     #[test]
