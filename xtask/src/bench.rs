@@ -7,10 +7,12 @@
 //! | [`small`] | one sandboxed `/bin/true`; the launcher over a bare `execve` |
 //! | [`hello`] | a hello app on a warm store, first and again |
 //! | [`big`] | 1.3 GiB in 15,000 files: to a registry, and again |
+//! | [`extend`] | Dockerfiles of extensions, against buildah |
 //! | [`pull`] | an image of 500 MB, pulled and unpacked |
 //! | [`peers`] | the reference, side by side, where its programs are given |
 
 mod big;
+mod extend;
 mod hello;
 mod measure;
 mod peers;
@@ -52,6 +54,7 @@ enum Part {
     Hello,
     Big,
     Pull,
+    Extend,
 }
 
 /// What every part is given.
@@ -95,6 +98,9 @@ pub fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
     }
     if wanted(Part::Pull) {
         pull::measure(&bench, &mut figures)?;
+    }
+    if wanted(Part::Extend) {
+        extend::measure(&bench, &mut figures)?;
     }
     figures.print();
     Ok(())
