@@ -385,7 +385,7 @@ fn an_image_for_several_platforms_goes_everywhere_whole() {
     here.sinks()
         .write_all(&sources.open_all(&from).unwrap(), &"both".parse().unwrap(), &[], &Silent)
         .unwrap();
-    here.store.prune(|_| false).unwrap();
+    here.store.prune(&oci::store::PruneOptions { keep_cache: &|_| false, keep_steps: None }).unwrap();
     assert!(here.store.image(&name, &"linux/arm64".parse().unwrap()).unwrap().is_some());
     assert!(here.store.verify().unwrap().problems.is_empty());
 }

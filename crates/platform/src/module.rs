@@ -5,6 +5,7 @@
 //! from elsewhere is hostile input; the user's own folders are only read. Not here: which modules a build uses
 //! ([`crate::selection`]), or what a builder is made of.
 
+mod download;
 mod folder;
 mod package;
 #[cfg(test)]
@@ -17,13 +18,14 @@ use cnb::builder::ModuleEntry;
 use cnb::descriptor::ModuleDescriptor;
 use cnb::group::{Kind, ModuleId};
 use cnb::launch::escape_id;
-use events::{Event, Events, Transfer};
+use events::Events;
 use fs_err as fs;
 use layer::unpack::UnpackError;
 use layer::{PathError, Root};
 use oci::registry::Client;
 use oci::{Image, ImageName, Layer, Platform, Store, Unpacker};
 
+use crate::build::PullPolicy;
 use crate::default_builder::DefaultBuilderError;
 use crate::document::DocumentError;
 use crate::locator::{Locator, LocatorError};
@@ -32,8 +34,6 @@ use crate::project::InlineBuildpack;
 pub(crate) use folder::{hide, mode};
 pub use folder::{stage, unpack_archive};
 
-/// The most that an archive may hold, in bytes: many times what the largest buildpack has.
-const ARCHIVE_LIMIT: u64 = 16 << 30;
 /// The largest descriptor that is read, in bytes.
 const DESCRIPTOR_LIMIT: u64 = 4 << 20;
 
@@ -183,6 +183,12 @@ pub enum ModuleError {
         #[source]
         source: UnpackError,
     },
+    /// It would have to be downloaded, and the pull policy is `never`.
+    #[error("{name} was not downloaded before, and the pull policy is `never`")]
+    NotKept {
+        /// The file.
+        name: String,
+    },
     /// It cannot be downloaded.
     #[error(transparent)]
     Download(#[from] oci::registry::Error),
@@ -227,6 +233,8 @@ pub struct Loader<'a> {
     pub unpacker: &'a Unpacker,
     /// A folder for what is made on the way. It must live as long as the modules.
     pub scratch: &'a Path,
+    /// When to ask a web server for a file that the store has.
+    pub pull_policy: PullPolicy,
     /// Hears of downloads.
     pub events: &'a dyn Events,
 }
@@ -259,27 +267,6 @@ impl Loader<'_> {
         let dir = self.folder("inline-")?;
         folder::write_inline(inline, &dir)?;
         folder::module(Kind::Buildpack, dir, true, place)
-    }
-
-    /// Brings a file of a web server here.
-    ///
-    /// # Errors
-    /// When the server does not give it, or it is too large.
-    pub fn download(&self, url: &str) -> Result<PathBuf, ModuleError> {
-        let name = url.split(['?', '#']).next().unwrap_or_default();
-        let name = name.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("file");
-        let path = self.folder("download-")?.join(name);
-        let mut file = fs::File::create(&path)?;
-        self.events.info(&format!("Downloading {name}"));
-        let kind = Transfer::Pull;
-        let progress = |done, total| match done {
-            0 => self.events.event(Event::TransferStarted { kind, id: name, total }),
-            done => self.events.event(Event::TransferProgress { kind, id: name, done }),
-        };
-        let result = self.client.download(url, &mut file, ARCHIVE_LIMIT, &progress);
-        self.events.event(Event::TransferEnded { kind, id: name, reused: false });
-        result?;
-        Ok(path)
     }
 
     /// A new folder of ours.

@@ -69,6 +69,10 @@ fn kept(usage: &Usage) -> Vec<String> {
     if usage.caches > 0 {
         lines.push(format!("kept  {} in {caches} (`pannier prune --caches`)", bytes(usage.cache_bytes)));
     }
+    if usage.step_bytes > 0 {
+        let size = bytes(usage.step_bytes);
+        lines.push(format!("kept  {size} of steps of Dockerfiles (`pannier prune --caches`)"));
+    }
     lines
 }
 

@@ -214,6 +214,18 @@ impl ErrorKind {
         }
     }
 
+    /// True when there was no way to a server, so that nothing is known of what it has.
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(
+            self,
+            Self::HostNotFound { .. }
+                | Self::NoNameService { .. }
+                | Self::Refused { .. }
+                | Self::TimedOut { .. }
+                | Self::Connection { .. }
+        )
+    }
+
     /// True when nobody could be reached: another host may do.
     pub(super) fn is_unreachable(&self) -> bool {
         matches!(

@@ -15,6 +15,8 @@ pub struct Usage {
     pub caches: usize,
     /// Bytes on disk of the build caches.
     pub cache_bytes: u64,
+    /// Bytes on disk of steps and cache mounts of Dockerfiles.
+    pub step_bytes: u64,
 }
 
 impl Store {
@@ -23,13 +25,17 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn usage(&self) -> Result<Usage> {
-        let size = |name: &str| disk_usage(&self.dir().join(name));
+        let size = |name: &str| match self.dir().join(name) {
+            dir if dir.exists() => disk_usage(&dir),
+            _ => Ok(0),
+        };
         let caches = folders(&self.cache_dir())?;
         Ok(Usage {
             images: self.0.layout.names()?.len(),
             image_bytes: size("blobs")?.saturating_add(size("rootfs")?),
             caches: caches.len(),
             cache_bytes: caches.iter().map(|cache| disk_usage(cache)).sum::<Result<u64>>()?,
+            step_bytes: size("steps")?.saturating_add(size("mounts")?),
         })
     }
 }

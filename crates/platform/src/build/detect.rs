@@ -19,7 +19,7 @@ impl Run<'_> {
         let app = self.bench.derive("detect-app", vec![self.app.host.clone()])?;
         let guest = self.guest("detect-root", &app.dir)?;
         let root = Root::open(&guest.root)?;
-        let build_config = build_config(&root)?;
+        let build_config = build_config(&root, &self.resolved.builder)?;
         let buildpacks = root.subdir(in_root(BUILDPACKS))?;
         let extensions = match root.is_dir(in_root(EXTENSIONS)) {
             true => Some(root.subdir(in_root(EXTENSIONS))?),

@@ -11,9 +11,9 @@ use oci::Image;
 
 use super::BuildError;
 use super::request::BuildRequest;
+use crate::builder::create::{BUILD_CONFIG, BUILD_CONFIG_VARIABLE};
 use oci::passwd::User;
 
-const BUILD_CONFIG: &str = "cnb/build-config";
 /// What sandboxes are called.
 const HOSTNAME: &str = "pannier";
 /// The variables of ours that buildpacks see too, in both cases.
@@ -36,8 +36,10 @@ pub(super) fn proxies(request: &BuildRequest) -> impl Iterator<Item = (OsString,
     PROXIES.iter().filter_map(|name| Some(((*name).into(), (request.host_env.0)(name)?)))
 }
 
-pub(super) fn build_config(root: &Root) -> Result<Option<EnvDir>, BuildError> {
-    let dir = Path::new(BUILD_CONFIG).join("env");
+/// The operator's variables, in the folder that the builder's own environment names, or else the specification.
+pub(super) fn build_config(root: &Root, builder: &Image) -> Result<Option<EnvDir>, BuildError> {
+    let named = builder.config.config.env_var(BUILD_CONFIG_VARIABLE).filter(|dir| !dir.is_empty());
+    let dir = Path::new(named.unwrap_or(BUILD_CONFIG).trim_start_matches('/')).join("env");
     if !root.is_dir(&dir) {
         return Ok(None);
     }

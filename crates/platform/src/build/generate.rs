@@ -26,7 +26,7 @@ impl Run<'_> {
         let generated = Place::new(self.bench.guest_folder("generated", 0o755)?, GENERATED);
         guest.mounts.push(sandbox::GuestMount::bind(&generated.host, GENERATED));
         let root = Root::open(&guest.root)?;
-        let build_config = build_config(&root)?;
+        let build_config = build_config(&root, &self.resolved.builder)?;
         let extensions = root.subdir(in_root(EXTENSIONS))?;
         let known: Vec<RunImageMirrors> = self.builder.run_images.iter().map(mirrors).collect();
         let base = BasePackages::new(

@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
             guest.watch = self.kept.watch(&self.layers);
         }
         let root = Root::open(&guest.root)?;
-        let build_config = build_config(&root)?;
+        let build_config = build_config(&root, &self.resolved.builder)?;
         let buildpacks = root.subdir(in_root(BUILDPACKS))?;
         let inputs = self.build_inputs(detected, &buildpacks, build_config.as_ref());
         let built = lifecycle::build::build(&inputs, &guest, self.events);

@@ -33,6 +33,7 @@ pub(super) fn select(
         platform: &request.platform,
         unpacker: &resolve::unpacker(request.ids),
         scratch: request.store.scratch_dir()?,
+        pull_policy: request.pull_policy,
         events,
     };
     let mut selected = selection::select(&selection, &builder.order, root, &loader)?;

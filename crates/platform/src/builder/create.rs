@@ -4,6 +4,7 @@
 //! The same input gives the same image, byte for byte. Layers of packages are taken over as they are. One
 //! platform at a time; not here: an index of several.
 
+mod error;
 mod layers;
 mod lifecycle;
 mod order;
@@ -11,6 +12,7 @@ mod order;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cnb::builder::{
@@ -23,7 +25,6 @@ use cnb::image::{RunImageMirrors, RunToml, StackToml};
 use cnb::label::STACK_ID;
 use events::Events;
 use layer::Compression;
-use layer::pack::PackError;
 use oci::registry::Client;
 use oci::{History, Image, ImageName, Layer, Platform, Reference, Sinks, Sources, Store};
 use sandbox::Ids;
@@ -31,11 +32,16 @@ use sandbox::Ids;
 use crate::build::{PullPolicy, open_from, unpacker};
 use crate::builder_toml::{BuilderToml, GroupEntry, ModuleEntry as Wanted, RunImageEntry};
 use crate::locator::{Locator, LocatorError};
-use crate::module::{Loader, Module, ModuleError, rebase};
+use crate::module::{Loader, Module, rebase};
 use crate::time;
+pub use error::CreateError;
 use layers::{Layers, User};
 use lifecycle::Lifecycle;
 
+/// Where a builder has the variables that it sets, unless [`BUILD_CONFIG_VARIABLE`] says otherwise (platform.md).
+pub const BUILD_CONFIG: &str = "/cnb/build-config";
+/// The variable with that folder: of who makes a builder, and then of the builder's own environment.
+pub const BUILD_CONFIG_VARIABLE: &str = "CNB_BUILD_CONFIG_DIR";
 /// The label with the packages that a stack of old has.
 const STACK_MIXINS: &str = "io.buildpacks.stack.mixins";
 /// 1980-01-01T00:00:01Z.
@@ -64,6 +70,9 @@ pub struct CreateRequest {
     pub pull_policy: PullPolicy,
     /// How new layers are compressed.
     pub compression: Compression,
+    /// The folder in the builder for variables that it sets ([`BUILD_CONFIG`], else what builds find in the variable
+    /// `CNB_BUILD_CONFIG_DIR`); absolute.
+    pub build_config_dir: PathBuf,
     /// Who makes it, for its metadata.
     pub created_by: CreatedBy,
 }
@@ -77,189 +86,6 @@ pub struct Created {
     pub modules: Vec<String>,
     /// The version of the lifecycle in it.
     pub lifecycle: Option<String>,
-}
-
-/// A builder cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// An image cannot be had.
-    #[error("failed to get the {role} {name}")]
-    Image {
-        /// What it is for.
-        role: &'static str,
-        /// Its name.
-        name: String,
-        /// Why.
-        #[source]
-        source: oci::Error,
-    },
-    /// A name is not one of an image.
-    #[error(transparent)]
-    Name(#[from] oci::InvalidName),
-    /// The build image is for another platform.
-    #[error("the build image {name} is for {found}, and the builder is for {wanted}")]
-    Platform {
-        /// Its name.
-        name: String,
-        /// What it runs on.
-        found: Platform,
-        /// What was asked for.
-        wanted: Platform,
-    },
-    /// The configuration names several targets, none of which was chosen.
-    #[error("the configuration has several targets ({}), and none of them is chosen", targets.join(", "))]
-    Targets {
-        /// What it names.
-        targets: Vec<String>,
-    },
-    /// The build image does not say who buildpacks run as.
-    #[error(
-        "the build image {name} has no number in the variable {variable}: expected who buildpacks run as"
-    )]
-    User {
-        /// Its name.
-        name: String,
-        /// The variable.
-        variable: &'static str,
-    },
-    /// An image is of another stack than the configuration says.
-    #[error("the {role} {name} is of the stack '{found}', and the configuration says '{wanted}'")]
-    Stack {
-        /// What it is for.
-        role: &'static str,
-        /// Its name.
-        name: String,
-        /// The stack it is of.
-        found: String,
-        /// The stack it should be of.
-        wanted: String,
-    },
-    /// A label of the build image is invalid.
-    #[error("the build image {name} has an invalid label")]
-    Label {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        #[source]
-        source: cnb::ParseError,
-    },
-    /// A module cannot be had.
-    #[error("{place}: failed to get the {kind} {locator}")]
-    Module {
-        /// Where the configuration names it.
-        place: String,
-        /// Buildpack or extension.
-        kind: Kind,
-        /// How it is named.
-        locator: String,
-        /// Why.
-        #[source]
-        source: ModuleError,
-    },
-    /// A module is another one than the configuration says.
-    #[error("{place}: {locator} is {found}, and the configuration says {wanted}")]
-    Mismatch {
-        /// Where the configuration names it.
-        place: String,
-        /// How it is named.
-        locator: String,
-        /// What it is.
-        found: String,
-        /// What it should be.
-        wanted: String,
-    },
-    /// A group names a module that the builder does not have.
-    #[error("{place}: the builder will have no {kind} {wanted}")]
-    Unknown {
-        /// Where the configuration names it.
-        place: String,
-        /// Buildpack or extension.
-        kind: Kind,
-        /// What is named.
-        wanted: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// A group names an id of which there are several versions.
-    #[error("{place}: the builder will have several versions of {id}: {}", versions.join(", "))]
-    Versions {
-        /// Where the configuration names it.
-        place: String,
-        /// The id.
-        id: String,
-        /// The versions.
-        versions: Vec<String>,
-    },
-    /// A composite buildpack needs what the builder does not have.
-    #[error("buildpack {id} needs {missing}, which the builder will not have")]
-    Incomplete {
-        /// The composite buildpack.
-        id: String,
-        /// What it needs.
-        missing: String,
-    },
-    /// A module does not run on the build image.
-    #[error("{id} does not run on the build image ({base}): it is for {targets}")]
-    Target {
-        /// The module.
-        id: String,
-        /// What the build image is.
-        base: String,
-        /// What it runs on.
-        targets: String,
-    },
-    /// A module needs another lifecycle.
-    #[error("{id} is for Buildpack API {api}, and the lifecycle {version} speaks {supported}")]
-    Api {
-        /// The module.
-        id: String,
-        /// The API that it is for.
-        api: cnb::ApiVersion,
-        /// The lifecycle's version.
-        version: String,
-        /// What the lifecycle speaks.
-        supported: String,
-    },
-    /// The lifecycle cannot be used.
-    #[error(transparent)]
-    Lifecycle(#[from] lifecycle::LifecycleError),
-    /// The image's name cannot be pushed to.
-    #[error("failed to get write access to {name}")]
-    Write {
-        /// The name.
-        name: String,
-        /// Why.
-        #[source]
-        source: oci::Error,
-    },
-    /// A layer cannot be made.
-    #[error("failed to make the layer of {id}")]
-    Pack {
-        /// What is in it.
-        id: String,
-        /// Why.
-        #[source]
-        source: PackError,
-    },
-    /// The image cannot be put together or written.
-    #[error("failed to write {name}")]
-    Sink {
-        /// Its name.
-        name: String,
-        /// Why.
-        #[source]
-        source: oci::Error,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] oci::Error),
-    /// Files of a module.
-    #[error(transparent)]
-    Path(#[from] layer::PathError),
-    /// Files of ours.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
 }
 
 /// Makes a builder, and writes it where it is to go.
@@ -285,6 +111,7 @@ pub fn create(request: &CreateRequest, events: &dyn Events) -> Result<Created, C
         platform: &platform,
         unpacker: &unpacker(request.ids),
         scratch: scratch.path(),
+        pull_policy: request.pull_policy,
         events,
     };
     let created = Creator { request, loader: &loader, events }.create(&platform)?;
@@ -503,7 +330,8 @@ impl Creator<'_> {
     ) -> Result<Image, CreateError> {
         let config = &self.request.config;
         let mut layers = Layers::new(&self.request.store, self.request.compression, self.events);
-        layers.folders(base.user)?;
+        let build_config = &self.request.build_config_dir;
+        layers.folders(base.user, build_config)?;
         if let Some(lifecycle) = &additions.lifecycle {
             layers.lifecycle(lifecycle)?;
         }
@@ -519,7 +347,7 @@ impl Creator<'_> {
         layers.file("/cnb/stack.toml", &stack.to_toml())?;
         layers.file("/cnb/run.toml", &RunToml { images: run_images.collect() }.to_toml())?;
         if !config.build_env.is_empty() {
-            layers.build_env(&config.build_env)?;
+            layers.build_env(build_config, &config.build_env)?;
         }
         let mut labels = BTreeMap::from([
             (BUILDER_METADATA, label_text(metadata)),
@@ -557,6 +385,11 @@ impl Creator<'_> {
         image.config.created = Some(created);
         let config = &mut image.config.config;
         "/layers".clone_into(&mut config.working_dir);
+        let dir = self.request.build_config_dir.to_string_lossy();
+        // A build image that is a builder may say it already.
+        if dir != BUILD_CONFIG || config.env_var(BUILD_CONFIG_VARIABLE).is_some() {
+            config.set_env(BUILD_CONFIG_VARIABLE, &dir);
+        }
         config.labels.entry(STACK_MIXINS.to_owned()).or_insert_with(|| "null".to_owned());
         config.labels.extend(self.request.labels.iter().cloned());
         config.labels.extend(labels.into_iter().map(|(key, value)| (key.to_owned(), value)));

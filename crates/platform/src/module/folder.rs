@@ -12,7 +12,8 @@ use layer::unpack::{Limits, Options, Owners, unpack};
 use layer::{CopyOptions, Root, copy_tree};
 use serde::Deserialize;
 
-use super::{ARCHIVE_LIMIT, Content, Loader, Module, ModuleError, guest_path, read_descriptor};
+use super::download::ARCHIVE_LIMIT;
+use super::{Content, Loader, Module, ModuleError, guest_path, read_descriptor};
 use crate::document::Document;
 use crate::locator::Locator;
 use crate::project::InlineBuildpack;

@@ -2,7 +2,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use events::Silent;
-use oci::registry::ClientConfig;
+use oci::registry::{ClientConfig, RetryPolicy};
 use oci::{Owners, Sources};
 use testkit::{Buildpack, Tree};
 
@@ -15,6 +15,7 @@ pub(crate) struct Bench {
     client: Client,
     unpacker: Unpacker,
     platform: Platform,
+    pub pull_policy: PullPolicy,
 }
 
 impl Bench {
@@ -22,8 +23,9 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
         let unpacker = Unpacker { kind: "test".to_owned(), owners: Owners::Ours };
-        let client = Client::new(ClientConfig::default());
-        Self { dir, store, client, unpacker, platform: Platform::host() }
+        let retry = RetryPolicy { retries: 0, ..RetryPolicy::default() };
+        let client = Client::new(ClientConfig { retry, ..ClientConfig::default() });
+        Self { dir, store, client, unpacker, platform: Platform::host(), pull_policy: PullPolicy::default() }
     }
 
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Loader<'_>) -> T) -> T {
@@ -35,6 +37,7 @@ impl Bench {
             platform: &self.platform,
             unpacker: &self.unpacker,
             scratch: self.dir.path(),
+            pull_policy: self.pull_policy,
             events: &Silent,
         })
     }

@@ -1,6 +1,7 @@
 //! `pannier builder create`.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Component, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,7 +9,9 @@ use clap::Args;
 use cnb::builder::CreatedBy;
 use oci::{ImageName, Reference};
 use platform::build::PullPolicy;
-use platform::builder::create::{CreateError, CreateRequest, Created, create};
+use platform::builder::create::{
+    BUILD_CONFIG, BUILD_CONFIG_VARIABLE, CreateError, CreateRequest, Created, create,
+};
 use platform::builder_toml::{BuilderToml, BuilderTomlError};
 use platform::module::ModuleError;
 
@@ -93,12 +96,28 @@ pub fn run(context: &Context<'_>, args: &CreateArgs) -> Result<ExitCode, Command
         platform: args.platform.clone(),
         pull_policy,
         compression: args.compression,
+        build_config_dir: build_config_dir(std::env::var_os(BUILD_CONFIG_VARIABLE))?,
         created_by: CreatedBy { name: "Pannier".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
     };
     let created = create(&request, context.ui).map_err(failure)?;
     context.ui.finish();
     context.ui.result(&summary(context, &request, &created));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder in the builder that the environment asks for, as it does of `pack`.
+fn build_config_dir(variable: Option<OsString>) -> Result<PathBuf, CommandError> {
+    let Some(dir) = variable.filter(|dir| !dir.is_empty()).map(PathBuf::from) else {
+        return Ok(BUILD_CONFIG.into());
+    };
+    let is_plain = dir.is_absolute() && !dir.components().any(|part| part == Component::ParentDir);
+    match is_plain && dir.to_str().is_some() {
+        true => Ok(dir),
+        false => {
+            let text = format!("{BUILD_CONFIG_VARIABLE} is `{}`: expected an absolute path", dir.display());
+            Err(CommandError::new(text))
+        }
+    }
 }
 
 fn summary(context: &Context<'_>, request: &CreateRequest, created: &Created) -> String {

@@ -16,15 +16,7 @@ use super::lifecycle::{Lifecycle, Program};
 use crate::module::{self, Content, Module, guest_folder, guest_path};
 
 /// Folders of root's that every builder has.
-const FOLDERS: [&str; 7] = [
-    "/cnb",
-    "/cnb/buildpacks",
-    "/cnb/extensions",
-    "/platform",
-    "/platform/env",
-    "/cnb/build-config",
-    "/cnb/build-config/env",
-];
+const FOLDERS: [&str; 5] = ["/cnb", "/cnb/buildpacks", "/cnb/extensions", "/platform", "/platform/env"];
 
 /// Who buildpacks run as.
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +43,14 @@ impl<'a> Layers<'a> {
     }
 
     /// The folders that a builder needs.
-    pub fn folders(&mut self, user: User) -> Result<(), CreateError> {
+    pub fn folders(&mut self, user: User, build_config: &Path) -> Result<(), CreateError> {
         self.add("folders", |tar| {
             for name in ["/workspace", "/layers"] {
                 tar.dir(Path::new(name), 0o755, user.uid, user.gid)?;
             }
-            FOLDERS.iter().try_for_each(|name| tar.dir(Path::new(name), 0o755, 0, 0))
+            FOLDERS.iter().try_for_each(|name| tar.dir(Path::new(name), 0o755, 0, 0))?;
+            tar.dir(build_config, 0o755, 0, 0)?;
+            tar.dir(&build_config.join("env"), 0o755, 0, 0)
         })
     }
 
@@ -132,8 +126,12 @@ impl<'a> Layers<'a> {
     }
 
     /// Variables that the builder sets.
-    pub fn build_env(&mut self, files: &BTreeMap<String, String>) -> Result<(), CreateError> {
-        let dir = Path::new("/cnb/build-config/env");
+    pub fn build_env(
+        &mut self,
+        build_config: &Path,
+        files: &BTreeMap<String, String>,
+    ) -> Result<(), CreateError> {
+        let dir = build_config.join("env");
         self.add("variables", |tar| {
             let mut files = files.iter();
             files.try_for_each(|(name, value)| tar.bytes(&dir.join(name), value.as_bytes(), 0o644, 0, 0))

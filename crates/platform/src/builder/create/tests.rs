@@ -49,6 +49,7 @@ impl World {
             platform: None,
             pull_policy: PullPolicy::default(),
             compression: Compression::None,
+            build_config_dir: BUILD_CONFIG.into(),
             created_by: CreatedBy { name: "test".to_owned(), version: "1".to_owned() },
         }
     }
@@ -77,6 +78,19 @@ impl World {
         gz.finish().unwrap();
         "[lifecycle]\nuri = \"lifecycle.tgz\"\n".to_owned()
     }
+}
+
+#[test]
+fn variables_of_the_builder_in_another_folder() {
+    let world = World::new();
+    let config = format!("{ONE}\n[[build.env]]\nname = \"V\"\nvalue = \"1\"\n");
+    let mut request = world.request(&config, "b");
+    request.build_config_dir = "/etc/ours".into();
+    create(&request, &Silent).unwrap();
+    let image = ReadImage::from_layout(&world.path("out"), Some("b"));
+    assert_eq!(image.text("/etc/ours/env/V"), "1");
+    assert!(image.entry("/cnb/build-config").is_none());
+    assert_eq!(image.env("CNB_BUILD_CONFIG_DIR"), Some("/etc/ours"));
 }
 
 #[test]
