@@ -26,6 +26,11 @@ pub fn as_root(instructions: &str) -> String {
     )
 }
 
+/// An extension with exactly this file in what it generates.
+pub fn exactly(name: &str, text: &str) -> Buildpack {
+    Buildpack::extension("test/ext", "1.0.0").file(&format!("generate/{name}"), 0o644, text)
+}
+
 /// A builder on the small base whose group has these extensions and buildpacks.
 pub fn extended_builder(extensions: &[Buildpack], buildpacks: &[Buildpack]) -> Builder {
     let ids: Vec<&str> = extensions.iter().map(Buildpack::id).collect();

@@ -4,16 +4,28 @@
 //! | file | theme |
 //! |---|---|
 //! | [`applying`] | Dockerfiles in the images of a build |
+//! | [`bad`] | extensions that are at fault |
 //! | [`builders`] | builders with extensions: made, inspected |
+//! | [`dry_run`] | `--dry-run` |
 //! | [`generate`] | which extensions take part, what they are asked for, what they may write |
+//! | [`offline`] | no network |
 //! | [`packages`] | packages that the base images have, packages that extensions add |
+//! | [`same`] | the same image whoever builds it |
+//! | [`sinks`] | where images go to and come from |
+//! | [`unchanged`] | Dockerfiles that change nothing |
 
 mod applying;
+mod bad;
 mod builders;
+mod dry_run;
 mod fixture;
 mod generate;
+mod offline;
 mod packages;
+mod same;
+mod sinks;
 // Shared with the other end-to-end tests; not all of it is needed here.
 #[allow(dead_code, unused_imports, unused_macros)]
 #[path = "../e2e/support.rs"]
 mod support;
+mod unchanged;
