@@ -29,7 +29,7 @@ everyone! {
         assert_eq!(image.env("EXT_VALUE"), None);
         assert_eq!(image.label("ext"), Some("label"));
         assert_eq!(image.label("io.buildpacks.rebasable"), Some("false"));
-        assert_eq!(image.config["config"]["User"], "1000:1000");
+        assert_eq!(image.config["config"]["User"], "cnb");
         let created = image.created_by();
         let at = |text: &str| created.iter().position(|line| line.contains(text)).expect("a layer");
         let extended = at("Layer: 'RUN echo from run > /etc/ran', Created by extension: test/ext");

@@ -23,10 +23,7 @@ fn leave_the_run_image_as_it_is() {
         (format!("ENV PATH={path}"), true),
         ("USER root\nRUN true\nUSER cnb".to_owned(), true),
         ("USER root\nRUN touch /tmp/x && rm /tmp/x\nUSER cnb".to_owned(), true),
-        (
-            "USER root\nRUN chmod 644 /etc/passwd && cat /etc/passwd > /dev/null\nUSER cnb".to_owned(),
-            true,
-        ),
+        ("USER root\nRUN chmod 644 /etc/passwd && cat /etc/passwd > /dev/null\nUSER cnb".to_owned(), true),
         ("ARG user_id\nARG group_id\nUSER root\nRUN true\nUSER ${user_id}:${group_id}".to_owned(), true),
         ("LABEL io.buildpacks.rebasable=true".to_owned(), true),
     ];

@@ -35,6 +35,8 @@ pub(super) struct Drive<'a> {
     new_layers: Vec<NewLayer>,
     reports: Vec<StepReport>,
     rebasable: bool,
+    /// The numbers of the base image's user, where they were asked for.
+    base_ids: Option<[String; 2]>,
 }
 
 impl<'a> Drive<'a> {
@@ -50,6 +52,7 @@ impl<'a> Drive<'a> {
             new_layers: Vec::new(),
             reports: Vec::new(),
             rebasable: true,
+            base_ids: None,
         }
     }
 
@@ -83,6 +86,7 @@ impl<'a> Drive<'a> {
                 self.make(source, &expanded, &step).map_err(located)?;
             }
         }
+        self.restore_user();
         let changed = self.reports[before.0..].iter().any(|report| report.entries > 0)
             || !same_config(&before.1, &self.state.config);
         self.rebasable &= says_rebasable || !changed;
@@ -144,6 +148,9 @@ impl<'a> Drive<'a> {
         let located = |error: StepError| locate(error.into(), source, instruction);
         match self.user_ids(plan).map_err(located)? {
             Some(ids) => {
+                if self.state.config.config.user == self.base.config.config.user {
+                    self.base_ids = Some(ids.clone());
+                }
                 for (name, id) in IDS.iter().zip(ids) {
                     self.state.given.insert((*name).to_owned(), id);
                 }
@@ -260,6 +267,15 @@ impl<'a> Drive<'a> {
                 "extension {} changes the user from `{}` to `{user}`, which a later one has to take back",
                 source.origin, before.config.user
             ));
+        }
+    }
+
+    /// Puts the base image's name for its user back where a Dockerfile put its numbers: it is the same user.
+    fn restore_user(&mut self) {
+        let user = &mut self.state.config.config.user;
+        let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
+        if self.base_ids.as_ref().is_some_and(|ids| ids[0] == uid && ids[1] == gid) {
+            user.clone_from(&self.base.config.config.user);
         }
     }
 
