@@ -16,19 +16,15 @@ pub(crate) const MAX_PACKAGES: usize = 200_000;
 
 /// Everything that [`read()`] looks at: files, and folders with all that is in them. Who takes these out of an image,
 /// with the symlinks on the way to them, has all that is needed.
-pub const DATABASES: [&str; 14] = [
+pub const DATABASES: [&str; 10] = [
     "var/lib/dpkg/status",
     "var/lib/dpkg/status.d",
     "lib/apk/db/installed",
     "usr/lib/apk/db/installed",
     "var/lib/rpm/rpmdb.sqlite",
     "var/lib/rpm/rpmdb.sqlite-wal",
-    "var/lib/rpm/Packages",
-    "var/lib/rpm/Packages.db",
     "usr/lib/sysimage/rpm/rpmdb.sqlite",
     "usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
-    "usr/lib/sysimage/rpm/Packages",
-    "usr/lib/sysimage/rpm/Packages.db",
     "etc/os-release",
     "usr/lib/os-release",
 ];
@@ -73,9 +69,6 @@ pub enum ReadError {
 pub fn read(root: &Root) -> Result<Option<PackageSet>, ReadError> {
     let mut packages = Vec::new();
     let mut known = false;
-    if rpm::is_foreign(root) {
-        return Ok(None);
-    }
     for found in [dpkg::read(root)?, apk::read(root)?, rpm::read(root)?].into_iter().flatten() {
         known = true;
         packages.extend(found);
@@ -132,7 +125,8 @@ mod tests {
     fn without_a_database_nothing_is_known() {
         let (_dir, empty) = root(&[("etc/os-release", "ID=debian\n")]);
         assert_eq!(read(&empty).unwrap(), None);
-        let (_dir, foreign) = root(&[("var/lib/rpm/Packages", "x"), ("var/lib/dpkg/status", "")]);
+        // Berkeley DB.
+        let (_dir, foreign) = root(&[("var/lib/rpm/Packages", "x")]);
         assert_eq!(read(&foreign).unwrap(), None);
         let (_dir, none_installed) = root(&[("var/lib/dpkg/status", "")]);
         assert!(read(&none_installed).unwrap().unwrap().is_empty());

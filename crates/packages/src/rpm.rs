@@ -1,6 +1,6 @@
 //! rpm's database, as it is since rpm 4.16: `rpmdb.sqlite`, whose table `Packages` has one header a row.
 //!
-//! Not here: SQLite's file format. Berkeley DB and NDB, which older systems and SUSE have, are known but not read.
+//! Not here: SQLite's file format. Berkeley DB and NDB, which older systems and SUSE have.
 
 mod header;
 
@@ -13,18 +13,6 @@ use header::{Header, tag};
 
 /// In order: the usual place, and where the usual place is a link to.
 const DATABASES: [&str; 2] = ["usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite"];
-const FOREIGN: [&str; 4] = [
-    "var/lib/rpm/Packages",
-    "var/lib/rpm/Packages.db",
-    "usr/lib/sysimage/rpm/Packages",
-    "usr/lib/sysimage/rpm/Packages.db",
-];
-
-/// True when there is a database, but none that can be read here.
-pub(crate) fn is_foreign(root: &Root) -> bool {
-    let any = |paths: &[&str]| paths.iter().any(|path| root.is_file(path));
-    any(&FOREIGN) && !any(&DATABASES)
-}
 
 /// The packages that rpm knows as installed; none when there is no database.
 pub(crate) fn read(root: &Root) -> Result<Option<Vec<Package>>, ReadError> {

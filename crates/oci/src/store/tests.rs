@@ -154,6 +154,20 @@ fn prune_keeps_what_is_listed() {
 }
 
 #[test]
+fn prune_forgets_packages_that_nobody_asks_for() {
+    let (_temp, store) = store();
+    fs::create_dir_all(store.packages_dir()).unwrap();
+    let (old, new) = (store.packages_dir().join("old.json"), store.packages_dir().join("new.json"));
+    for file in [&old, &new] {
+        fs::write(file, "{}").unwrap();
+    }
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(31 * 24 * 60 * 60);
+    fs::File::open(&old).unwrap().set_modified(long_ago).unwrap();
+    let pruned = store.prune(&crate::testing::KEEP_ALL).unwrap();
+    assert!(pruned.bytes > 0 && !old.exists() && new.exists());
+}
+
+#[test]
 fn prune_refuses_to_guess() {
     let (_temp, store) = store();
     let image = fill(&store, b"1");

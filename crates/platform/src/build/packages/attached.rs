@@ -8,7 +8,7 @@ use events::Events;
 use layer::unpack::{Limits, Options, Owners, unpack};
 use layer::{Kind, Root};
 use oci::image::Verified;
-use oci::{Descriptor, Image, ImageName, Manifest, Origin, Reference};
+use oci::{Descriptor, Image, ImageName, Index, Manifest, Origin, Reference};
 use packages::PackageSet;
 
 use super::{SBOM_LIMIT, chain};
@@ -37,11 +37,10 @@ pub(super) fn find(
         events.warning(&what);
         None
     };
-    let referred = remote(request, name, image)
-        .and_then(|reference| referrer(request, &reference, image).transpose())
-        .and_then(|found| {
-            found.unwrap_or_else(|error| warn(format!("the SBOM that refers to {name} is not used: {error}")))
-        });
+    let referred = remote(request, name, image).and_then(|reference| {
+        referrer(request, &reference, image)
+            .unwrap_or_else(|error| warn(format!("the SBOM that refers to {name} is not used: {error}")))
+    });
     referred.or_else(|| {
         in_layer(request, image)
             .unwrap_or_else(|error| warn(format!("the SBOM layer of {name} is not used: {error}")))
@@ -64,21 +63,37 @@ fn remote(request: &BuildRequest, name: &ImageName, image: &Image) -> Option<Ref
 
 type Found = Result<Option<PackageSet>, String>;
 
-fn referrer(
-    request: &BuildRequest,
-    reference: &Reference,
-    image: &Image,
-) -> Result<Option<Option<PackageSet>>, String> {
-    // A registry that does not answer this question is none that has an answer.
-    let Ok(referrers) = request.client.referrers(reference, image.digest(), None) else { return Ok(None) };
+/// An SBOM among what refers to the image, or among the attestations beside it in its index, where BuildKit puts them.
+fn referrer(request: &BuildRequest, reference: &Reference, image: &Image) -> Found {
     let kind = |one: &Descriptor| one.extra.get("artifactType").and_then(|it| it.as_str()).map(str::to_owned);
-    let sboms = referrers.into_iter().filter(|one| kind(one).is_none_or(|kind| is_sbom(&kind)));
-    for sbom in sboms.take(MAX_REFERRERS) {
+    // A registry that does not answer this question is none that has an answer.
+    let mut candidates = request.client.referrers(reference, image.digest(), None).unwrap_or_default();
+    candidates.retain(|one| kind(one).is_none_or(|kind| is_sbom(&kind)));
+    if candidates.is_empty()
+        && let Some(index) = image.index
+        && let Ok(index) = request.client.manifest(&reference.with_digest(index))
+    {
+        candidates = attestations(&index.bytes, &image.digest().to_string());
+    }
+    for sbom in candidates.into_iter().take(MAX_REFERRERS) {
         if let Some(set) = read_artifact(request, &reference.with_digest(sbom.digest))? {
-            return Ok(Some(Some(set)));
+            return Ok(Some(set));
         }
     }
     Ok(None)
+}
+
+/// The entries of an index that are attestations about the image.
+fn attestations(index: &[u8], image: &str) -> Vec<Descriptor> {
+    let Ok(index) = serde_json::from_slice::<Index>(index) else { return Vec::new() };
+    let says = |entry: &Descriptor, name: &str, value: &str| {
+        entry.annotations.get(name).is_some_and(|found| found == value)
+    };
+    let about = |entry: &Descriptor| {
+        says(entry, "vnd.docker.reference.type", "attestation-manifest")
+            && says(entry, "vnd.docker.reference.digest", image)
+    };
+    index.manifests.into_iter().filter(about).collect()
 }
 
 fn is_sbom(media_type: &str) -> bool {
@@ -87,27 +102,28 @@ fn is_sbom(media_type: &str) -> bool {
         || OTHER_TYPES.contains(&bare.as_str())
 }
 
-/// The SBOM that is the content of an artifact; none when it is something else.
+/// The SBOM that an artifact has; none when it has something else.
 fn read_artifact(request: &BuildRequest, reference: &Reference) -> Found {
     let manifest = request.client.manifest(reference).map_err(|error| chain(&error))?;
     let manifest: Manifest = serde_json::from_slice(&manifest.bytes).map_err(|error| chain(&error))?;
-    let Some(blob) = manifest.layers.into_iter().find(|layer| is_sbom(&layer.media_type)) else {
-        return Ok(None);
-    };
-    if blob.size > SBOM_LIMIT {
-        return Err(format!("it has {} bytes, expected at most {SBOM_LIMIT}", blob.size));
+    let blobs = manifest.layers.into_iter().filter(|layer| is_sbom(&layer.media_type));
+    for blob in blobs.take(MAX_REFERRERS) {
+        if blob.size > SBOM_LIMIT {
+            return Err(format!("it has {} bytes, expected at most {SBOM_LIMIT}", blob.size));
+        }
+        let reader = request.client.blob(reference, &blob, 0).map_err(|error| chain(&error))?;
+        let mut bytes = Vec::new();
+        Verified::new(reader, &blob, reference.to_string())
+            .read_to_end(&mut bytes)
+            .map_err(|error| chain(&error))?;
+        match packages::sbom::read(&bytes) {
+            Ok(set) => return Ok(Some(set)),
+            // A statement about something else, such as how the image was built.
+            Err(packages::sbom::SbomError::Unknown) => {}
+            Err(error) => return Err(chain(&error)),
+        }
     }
-    let reader = request.client.blob(reference, &blob, 0).map_err(|error| chain(&error))?;
-    let mut bytes = Vec::new();
-    Verified::new(reader, &blob, reference.to_string())
-        .read_to_end(&mut bytes)
-        .map_err(|error| chain(&error))?;
-    match packages::sbom::read(&bytes) {
-        Ok(set) => Ok(Some(set)),
-        // A statement about something else (how the image was built).
-        Err(packages::sbom::SbomError::Unknown) => Ok(None),
-        Err(error) => Err(chain(&error)),
-    }
+    Ok(None)
 }
 
 fn in_layer(request: &BuildRequest, image: &Image) -> Found {
@@ -155,6 +171,28 @@ mod tests {
         {
             assert!(is_sbom(sbom), "{sbom}");
         }
+        assert!(is_sbom("application/vnd.in-toto+json"));
         assert!(!is_sbom("application/vnd.dev.cosign.simplesigning.v1+json"));
+    }
+
+    #[test]
+    fn attestations_are_about_one_image() {
+        let digest = |text: &str| layer::Digest::of(text.as_bytes()).to_string();
+        let entry = |text: &str, kind: &str, about: &str| {
+            serde_json::json!({
+                "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest(text), "size": 1,
+                "annotations": {"vnd.docker.reference.type": kind, "vnd.docker.reference.digest": about},
+            })
+        };
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [
+            {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest("image"), "size": 1},
+            entry("other", "attestation-manifest", &digest("other image")),
+            entry("it", "attestation-manifest", &digest("image")),
+            entry("what", "something", &digest("image")),
+        ]});
+        let found = attestations(index.to_string().as_bytes(), &digest("image"));
+        let found: Vec<String> = found.iter().map(|entry| entry.digest.to_string()).collect();
+        assert_eq!(found, [digest("it")]);
+        assert!(attestations(b"not json", "").is_empty());
     }
 }

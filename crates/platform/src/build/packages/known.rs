@@ -58,3 +58,37 @@ fn try_write(store: &Store, name: &str, set: &Option<PackageSet>) -> Result<(), 
     file.persist(dir.join(format!("{name}.json"))).map_err(|error| error.error)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use packages::{Manager, Package};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let name = of_layers([Digest::of(b"one"), Digest::of(b"two")]);
+        assert_ne!(name, of_layers([Digest::of(b"two"), Digest::of(b"one")]));
+        assert_eq!(read(&store, &name), None);
+        write(&store, &name, &None);
+        assert_eq!(read(&store, &name), Some(None));
+        let set = PackageSet::new(None, vec![Package::new(Manager::Deb, "libpq5", "15")]);
+        write(&store, &name, &Some(set.clone()));
+        assert_eq!(read(&store, &name), Some(Some(set)));
+    }
+
+    #[test]
+    fn what_another_version_or_nobody_wrote_is_of_no_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        fs::create_dir_all(store.packages_dir()).unwrap();
+        for text in
+            [r#"{"version": 0, "packages": {"packages": []}}"#, "{", r#"{"version": 1, "packages": 3}"#]
+        {
+            fs::write(store.packages_dir().join("it.json"), text).unwrap();
+            assert_eq!(read(&store, "it"), None, "{text}");
+        }
+    }
+}
