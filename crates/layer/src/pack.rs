@@ -89,6 +89,12 @@ pub enum PackError {
         /// The name.
         path: PathBuf,
     },
+    /// A change that a layer has no words for: a name that stands for something deleted.
+    #[error("`{}` cannot be in a layer, where names that begin with `.wh.` say what is deleted", path.display())]
+    Whiteout {
+        /// The entry's name in the layer.
+        path: PathBuf,
+    },
     /// The compressed layer could not be written.
     #[error("cannot write the layer")]
     Sink(#[source] io::Error),

@@ -5,6 +5,7 @@
 // A test harness of its own prints what happened.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod adding;
 mod cache;
 mod copying;
 mod failing;
@@ -70,7 +71,7 @@ fn everybody(arguments: &[String]) -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [running::CASES, copying::CASES, cache::CASES, failing::CASES].concat()
+    [running::CASES, copying::CASES, adding::CASES, cache::CASES, failing::CASES].concat()
 }
 
 /// Enters, and runs the cases one after another.

@@ -58,6 +58,9 @@ impl Tar<'_, '_> {
         while let Some(kind) = walk.next()? {
             let name = [b"/", walk.path().as_os_str().as_bytes()].concat();
             let meta = walk.stat()?;
+            if walk.name().as_bytes().starts_with(b".wh.") {
+                return Err(PackError::Whiteout { path: OsStr::from_bytes(&name).into() });
+            }
             if meta.is_whiteout() {
                 self.marker(&beside(&name, b".wh."))?;
                 continue;
