@@ -291,3 +291,18 @@ everyone! {
         assert!(purls.iter().any(|purl| purl.starts_with("pkg:deb/debian/hello@")), "{purls:?}");
     }
 }
+
+#[test]
+fn a_buildpack_of_the_same_name_keeps_its_files() {
+    let Some(machine) = machine() else { return };
+    let script = format!("{WEB}\necho '{{\"mine\": true}}' > \"$CNB_LAYERS_DIR/launch.sbom.cdx.json\"");
+    let buildpack = Buildpack::new("test/web", "1.0.0")
+        .keys("sbom-formats = [\"application/vnd.cyclonedx+json\"]")
+        .build(&script);
+    let with = Builder::of(Base::Alpine, &[buildpack]).extension_group(&["test/web"]);
+    let name = builder(&machine, &with.extension(extension("test/web", "", &apk_add("new-lib"))));
+    build(&machine, &name).ok();
+    let image = built(&machine);
+    assert_eq!(image.text("/layers/sbom/launch/test_web/sbom.cdx.json"), "{\"mine\": true}\n");
+    assert!(image.text("/layers/sbom/launch/test_web/extension/sbom.cdx.json").contains("new-lib"));
+}
