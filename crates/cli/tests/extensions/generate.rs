@@ -87,6 +87,39 @@ everyone! {
     }
 }
 
+everyone! {
+    /// The run image that is switched to is extended, by the extension that switches and by those after it; files come
+    /// from the context, of both images or of one, and else from the app.
+    fn switches_extends_and_copies(machine: &Machine) {
+        let other = other_run_image(machine);
+        let file = |extension: Buildpack, name: &str, text: &str| extension.file(&format!("generate/{name}"), 0o644, text);
+        let before = file(Buildpack::extension("test/before", "1"), "run.Dockerfile", "FROM never:1\nRUN never\n");
+        let copy = |base: &str, from: &str, to: &str| format!("ARG base_image\nFROM {base}\nCOPY {from} {to}\n");
+        let switch = file(tool("test/switch"), "run.Dockerfile", &copy(&other, "who", "/switch"));
+        let switch = file(switch, "build.Dockerfile", &copy("${base_image}", "who", "/switch"));
+        let switch = file(file(switch, "context.run/who", "run"), "context.build/who", "build");
+        let shared = file(Buildpack::extension("test/shared", "1"), "context/who", "shared");
+        let shared = file(shared, "run.Dockerfile", &copy("${base_image}", "who", "/shared"));
+        let from_app = Buildpack::extension("test/app", "1");
+        let from_app = file(from_app, "run.Dockerfile", &copy("$base_image", "app.sh", "/app-context.sh"));
+        let needy = facts("test/needy", "fact switch \"$(cat /switch)\"")
+            .detect("printf '[[requires]]\\nname = \"tool\"\\n' > \"$CNB_BUILD_PLAN_PATH\"");
+        let mut with = Builder::new(Base::Small).buildpack(needy).group(&["test/needy"]);
+        for extension in [before, switch, shared, from_app] {
+            with = with.extension(extension);
+        }
+        let with = with.extension_group(&["test/before", "test/switch", "test/shared", "test/app"]);
+        build(machine, &builder(machine, &with)).ok();
+        let image = built(machine);
+        assert_eq!(image.label("io.buildpacks.base.distro.name"), Some("other"));
+        assert_eq!((image.text("/switch"), image.text("/shared")), ("run", "shared"));
+        assert_eq!(image.text("/app-context.sh"), "#!/usr/bin/env bash\necho the app runs\n");
+        assert_eq!(fact(&image, "test/needy", "switch"), "build");
+        let shown = machine.pannier(["inspect", OUT]).ok();
+        shown.says("test/switch").says("test/shared").says("test/app").never_says("never");
+    }
+}
+
 /// Makes an archive of what is in a folder.
 fn pack(how: &str, file: &Path, folder: &Path) {
     let mut tar = Command::new("tar");
