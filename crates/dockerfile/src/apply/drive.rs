@@ -16,7 +16,7 @@ use super::{
     Applied, ApplyError, Cached, Engine, Need, NewLayer, PlannedStep, REBASABLE, RunFailure, Source,
     StepReport, config, made,
 };
-use crate::instruction::{Instruction, InstructionKind};
+use crate::instruction::{CopySource, Instruction, InstructionKind};
 
 /// The variables whose values are the numbers of the image's user.
 const IDS: [&str; 2] = ["user_id", "group_id"];
@@ -28,10 +28,14 @@ pub(super) struct Drive<'a> {
     need: Need,
     stack: Stack<'a>,
     state: State,
-    /// The key of the last step; none when it is not known, because something before it is not.
+    /// The key of the last step; none in a plan in which something before was never made.
     chain: Option<Digest>,
+    /// Whether there was a step.
+    has_steps: bool,
     /// Whether all steps so far are kept.
     all_kept: bool,
+    /// Whether a plan cannot tell any more: a file of a web server would have to be brought.
+    unknown: bool,
     new_layers: Vec<NewLayer>,
     reports: Vec<StepReport>,
     rebasable: bool,
@@ -48,7 +52,9 @@ impl<'a> Drive<'a> {
             stack: Stack::new(engine, base),
             state: State::new(base.config.clone()),
             chain: Some(Key::of_base(base)),
+            has_steps: false,
             all_kept: true,
+            unknown: false,
             new_layers: Vec::new(),
             reports: Vec::new(),
             rebasable: true,
@@ -99,14 +105,19 @@ impl<'a> Drive<'a> {
         let mut plan = Vec::new();
         for source in sources {
             self.begin(source);
-            let inputs = Inputs::new(source, self.engine);
+            let inputs = Inputs::offline(source, self.engine);
             for instruction in &source.dockerfile.instructions {
                 self.ids_for(source, instruction, true)?;
                 let expanded = self.state.expand(source.dockerfile, instruction)?;
                 let located = |failed| locate(failed, source, &expanded);
-                let cached = match self.instruct(&inputs, &expanded).map_err(located)? {
-                    Some(step) => self.look_up(&step).map_err(|error| located(error.into()))?,
-                    None => Cached::Config,
+                let cached = match self.instruct(&inputs, &expanded) {
+                    Ok(Some(step)) => self.look_up(&step).map_err(|error| located(error.into()))?,
+                    Ok(None) => Cached::Config,
+                    Err(Failed::Source(_)) if takes_urls(&expanded.kind) => {
+                        (self.chain, self.unknown) = (None, true);
+                        Cached::Unknown
+                    }
+                    Err(failed) => return Err(located(failed)),
                 };
                 plan.push(PlannedStep {
                     origin: source.origin.clone(),
@@ -121,7 +132,7 @@ impl<'a> Drive<'a> {
 
     /// Begins a Dockerfile with the values that every one is given (image_extension.md, "Phase: Extension").
     fn begin(&mut self, source: &Source<'_>) {
-        let base = match self.chain.filter(|_| !self.reports.is_empty()) {
+        let base = match self.chain.filter(|_| self.has_steps) {
             Some(chain) => chain,
             None => self.base.digest(),
         };
@@ -155,7 +166,7 @@ impl<'a> Drive<'a> {
                     self.state.given.insert((*name).to_owned(), id);
                 }
             }
-            // What follows may depend on them.
+            // They are looked up, and kept, whenever this is applied: so it never was, and what follows was never made.
             None => self.chain = None,
         }
         Ok(())
@@ -209,9 +220,12 @@ impl<'a> Drive<'a> {
     }
 
     fn look_up(&mut self, step: &Step) -> Result<Cached, StepError> {
-        let Some(chain) = &self.chain else { return Ok(Cached::Unknown) };
+        let Some(chain) = &self.chain else {
+            return Ok(if self.unknown { Cached::Unknown } else { Cached::No });
+        };
         let key = step.key(chain);
         self.chain = Some(key);
+        self.has_steps = true;
         Ok(match made::kept(self.engine, key)? {
             Some(kept) => {
                 if let Some(tree) = kept.tree() {
@@ -236,6 +250,7 @@ impl<'a> Drive<'a> {
         };
         let made = made::find_or_make(self.engine, &self.stack, step, key, &instruction.text, &announce)?;
         self.chain = Some(key);
+        self.has_steps = true;
         let record = &made.step.record;
         self.reports.push(StepReport {
             origin: source.origin.clone(),
@@ -328,6 +343,12 @@ impl<'a> Drive<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether an `ADD` has a URL among its sources.
+fn takes_urls(kind: &InstructionKind) -> bool {
+    let InstructionKind::Add(add) = kind else { return false };
+    add.copy.sources.iter().any(|source| matches!(source, CopySource::Path(word) if word.is_url()))
 }
 
 /// Whether the text of a user says root by itself.
