@@ -122,6 +122,26 @@ fn what_is_missing_is_asked_for() {
 }
 
 #[test]
+fn a_spoilt_database_costs_the_answer_only() {
+    let Some(machine) = machine() else { return };
+    let folders =
+        ["var", "var/lib", "var/lib/rpm"].iter().fold(Tree::new(), |tree, dir| tree.dir(dir, 0o755));
+    let spoilt = Base::Small.run().layer(folders.file(
+        "var/lib/rpm/rpmdb.sqlite",
+        0o644,
+        "SQLite format 3\0 is not enough",
+    ));
+    let run = image(&machine, "spoilt", &spoilt);
+    let install = "RUN echo x > /new";
+    let with = Builder::of(Base::Small, &[wants("tls")]).extension_group(&["test/tls", "test/more"]);
+    let with = with.extension(tls()).extension(extension("test/more", "", install));
+    let output = build(&machine, &builder(&machine, &with)).args(["--run-image", &run]).ok();
+    was_asked(&output);
+    output.says("it is not known which packages").says("var/lib/rpm/rpmdb.sqlite cannot be read");
+    output.says("the SBOM does not say which packages extensions installed");
+}
+
+#[test]
 fn a_given_sbom() {
     let Some(machine) = machine() else { return };
     let name = builder(&machine, &with(Base::Small, tls()));
