@@ -243,23 +243,23 @@ impl<'a> Drive<'a> {
     fn make(&mut self, source: &Source<'_>, instruction: &Instruction, step: &Step) -> Result<(), Failed> {
         let parent = self.chain.unwrap_or_else(|| Key::of_base(self.base));
         let key = step.key(&parent);
-        let file = source.dockerfile.file();
-        let announce = |cached: bool| {
-            let note = if cached { " (kept from an earlier build)" } else { "" };
-            self.engine.events.info(&format!("{file}:{} {}{note}", instruction.line, instruction.text));
-        };
-        let made = made::find_or_make(self.engine, &self.stack, step, key, &instruction.text, &announce)?;
+        let (place, text) =
+            (&format!("{}:{}", source.dockerfile.file(), instruction.line), instruction.text.as_str());
+        let started = || self.engine.events.event(Event::StepStarted { place, text });
+        let made = made::find_or_make(self.engine, &self.stack, step, key, text, &started)?;
+        let (cached, elapsed) = (made.cached, made.elapsed);
+        let StepRecord { entries, bytes, .. } = made.step.record;
+        self.engine.events.event(Event::StepEnded { place, text, cached, elapsed, entries, bytes });
         self.chain = Some(key);
         self.has_steps = true;
-        let record = &made.step.record;
         self.reports.push(StepReport {
             origin: source.origin.clone(),
             line: instruction.line,
             text: instruction.text.clone(),
-            cached: made.cached,
-            elapsed: made.elapsed,
-            entries: record.entries,
-            bytes: record.bytes,
+            cached,
+            elapsed,
+            entries,
+            bytes,
         });
         let Some(tree) = made.step.tree() else { return Ok(()) };
         if self.need == Need::Image {
