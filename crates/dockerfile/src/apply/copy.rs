@@ -364,12 +364,25 @@ fn at(word: &Word, message: String, help: &str) -> Failed {
     Failed::Message(format!("{message}: {help}"), Some(word.span.clone()))
 }
 
-/// Makes the folder of a `WORKDIR`, when it is missing.
-pub(super) fn make_folder(bench: &Bench<'_, '_>, path: &Path) -> Result<(), StepError> {
+/// Makes the folder of a `WORKDIR`, when it is missing: it is the user's who works in it. Gives whose it is.
+pub(super) fn make_folder(
+    bench: &Bench<'_, '_>,
+    engine: &Engine<'_>,
+    path: &Path,
+    user: &str,
+) -> Result<(u32, u32), StepError> {
     let place = Place::open(&bench.root)?;
-    let writer = Writer { place: &place, owner: (0, 0), real_owners: false, owner_asked: false, chmod: None };
+    if place.find(path).is_ok_and(|found| found.is_dir()) {
+        return Ok((0, 0));
+    }
+    let owner = match user {
+        "" => (0, 0),
+        user => User::find(&Root::open(&bench.root)?, user).map(|user| (user.uid, user.gid))?,
+    };
+    let real_owners = engine.ids != Ids::Single;
+    let writer = Writer { place: &place, owner, real_owners, owner_asked: false, chmod: None };
     writer.folder(path).map_err(in_image(path))?;
-    Ok(())
+    Ok(owner)
 }
 
 fn text(heredoc: &Heredoc) -> Item {

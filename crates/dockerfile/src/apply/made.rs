@@ -45,10 +45,7 @@ pub(super) fn find_or_make(
     let owner = match step {
         Step::Run(run) => run.make(&bench, engine)?,
         Step::Copy(copy) => copy.make(&bench, engine)?,
-        Step::Workdir(path) => {
-            super::copy::make_folder(&bench, path)?;
-            (0, 0)
-        }
+        Step::Workdir { path, user } => super::copy::make_folder(&bench, engine, path, user)?,
     };
     let changes = finish(&mut bench, owner)?;
     let record = StepRecord {

@@ -52,8 +52,11 @@ impl<'a> Inputs<'a> {
 pub(super) enum Step {
     Run(RunStep),
     Copy(CopyStep),
-    /// A folder, made when it is missing.
-    Workdir(PathBuf),
+    /// A folder, made when it is missing, and the user whose it is then.
+    Workdir {
+        path: PathBuf,
+        user: String,
+    },
 }
 
 impl Step {
@@ -70,7 +73,8 @@ impl Step {
             InstructionKind::Workdir(path) => {
                 let path = join(&working_dir(state), &path.text);
                 state.config.config.working_dir = path.display().to_string();
-                Ok(Some(Self::Workdir(path)))
+                let user = state.config.config.user.clone();
+                Ok(Some(Self::Workdir { path, user }))
             }
             _ => Ok(None),
         }
@@ -81,9 +85,10 @@ impl Step {
         match self {
             Self::Run(run) => run.key(parent),
             Self::Copy(copy) => copy.key(parent),
-            Self::Workdir(path) => {
+            Self::Workdir { path, user } => {
                 let mut key = Key::new("workdir", parent);
                 key.os_text(path.as_os_str());
+                key.text(user);
                 key.finish()
             }
         }

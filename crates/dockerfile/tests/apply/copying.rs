@@ -64,6 +64,15 @@ fn owners(lab: &Lab) {
     file(lab, "d/f", "1");
     folder(lab, "d");
     let entries = |line: &str| lab.entries(&lab.run(line));
+    assert_eq!(
+        entries("USER cnb\nWORKDIR /w/x\nUSER root\nWORKDIR /w/x/y\nUSER 7:8\nWORKDIR z"),
+        [
+            "drwxr-xr-x 1000/1000 /w",
+            "drwxr-xr-x 1000/1000 /w/x",
+            "drwxr-xr-x 0/0 /w/x/y",
+            "drwxr-xr-x 7/8 /w/x/y/z"
+        ]
+    );
     assert_eq!(entries("COPY --chown=12 d/f /f"), ["-rw-r--r-- 12/12 /f"]);
     assert_eq!(
         entries("COPY --chown=cnb d /srv/"),
