@@ -7,7 +7,7 @@ mod request;
 mod summary;
 
 pub use explain::{document, module_hint, snippet};
-pub use request::{destination, has_a_place};
+pub use request::destination;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -71,11 +71,9 @@ impl LayerMaker<'_> {
         Made { layer, reused: true }
     }
 
-    /// Takes a layer that somebody else made, and that is spoken of only if it was there before.
+    /// Says that a layer is there which somebody else made.
     pub fn there(&self, id: &str, layer: &Layer, reused: bool) {
-        if reused {
-            self.tell(id, Some(layer.descriptor.size), true);
-        }
+        self.tell(id, Some(layer.descriptor.size), reused);
         (self.ready)(layer);
     }
 
