@@ -16,7 +16,7 @@ use super::{
     Applied, ApplyError, Cached, Engine, Need, NewLayer, PlannedStep, REBASABLE, RunFailure, Source,
     StepReport, config, made,
 };
-use crate::instruction::{CopySource, Instruction, InstructionKind};
+use crate::instruction::{Instruction, InstructionKind};
 
 /// The variables whose values are the numbers of the image's user.
 const IDS: [&str; 2] = ["user_id", "group_id"];
@@ -28,19 +28,15 @@ pub(super) struct Drive<'a> {
     need: Need,
     stack: Stack<'a>,
     state: State,
-    /// The key of the last step; none in a plan in which something before was never made.
+    /// The image's user before this Dockerfile.
+    user_before: String,
+    /// The key of the last step; none when it is not known, because something before it is not.
     chain: Option<Digest>,
-    /// Whether there was a step.
-    has_steps: bool,
     /// Whether all steps so far are kept.
     all_kept: bool,
-    /// Whether a plan cannot tell any more: a file of a web server would have to be brought.
-    unknown: bool,
     new_layers: Vec<NewLayer>,
     reports: Vec<StepReport>,
     rebasable: bool,
-    /// The numbers of the base image's user, where they were asked for.
-    base_ids: Option<[String; 2]>,
 }
 
 impl<'a> Drive<'a> {
@@ -51,14 +47,12 @@ impl<'a> Drive<'a> {
             need,
             stack: Stack::new(engine, base),
             state: State::new(base.config.clone()),
+            user_before: base.config.config.user.clone(),
             chain: Some(Key::of_base(base)),
-            has_steps: false,
             all_kept: true,
-            unknown: false,
             new_layers: Vec::new(),
             reports: Vec::new(),
             rebasable: true,
-            base_ids: None,
         }
     }
 
@@ -92,7 +86,7 @@ impl<'a> Drive<'a> {
                 self.make(source, &expanded, &step).map_err(located)?;
             }
         }
-        self.restore_user();
+        self.take_user_back();
         let changed = self.reports[before.0..].iter().any(|report| report.entries > 0)
             || !same_config(&before.1, &self.state.config);
         self.rebasable &= says_rebasable || !changed;
@@ -105,19 +99,14 @@ impl<'a> Drive<'a> {
         let mut plan = Vec::new();
         for source in sources {
             self.begin(source);
-            let inputs = Inputs::offline(source, self.engine);
+            let inputs = Inputs::new(source, self.engine);
             for instruction in &source.dockerfile.instructions {
                 self.ids_for(source, instruction, true)?;
                 let expanded = self.state.expand(source.dockerfile, instruction)?;
                 let located = |failed| locate(failed, source, &expanded);
-                let cached = match self.instruct(&inputs, &expanded) {
-                    Ok(Some(step)) => self.look_up(&step).map_err(|error| located(error.into()))?,
-                    Ok(None) => Cached::Config,
-                    Err(Failed::Source(_)) if takes_urls(&expanded.kind) => {
-                        (self.chain, self.unknown) = (None, true);
-                        Cached::Unknown
-                    }
-                    Err(failed) => return Err(located(failed)),
+                let cached = match self.instruct(&inputs, &expanded).map_err(located)? {
+                    Some(step) => self.look_up(&step).map_err(|error| located(error.into()))?,
+                    None => Cached::Config,
                 };
                 plan.push(PlannedStep {
                     origin: source.origin.clone(),
@@ -132,7 +121,7 @@ impl<'a> Drive<'a> {
 
     /// Begins a Dockerfile with the values that every one is given (image_extension.md, "Phase: Extension").
     fn begin(&mut self, source: &Source<'_>) {
-        let base = match self.chain.filter(|_| self.has_steps) {
+        let base = match self.chain.filter(|_| !self.reports.is_empty()) {
             Some(chain) => chain,
             None => self.base.digest(),
         };
@@ -140,9 +129,20 @@ impl<'a> Drive<'a> {
         given.insert("base_image".to_owned(), format!("base@{base}"));
         given.insert(BUILD_ID.to_owned(), self.engine.build_id.clone());
         self.state.begin(given);
+        self.user_before.clone_from(&self.state.config.config.user);
     }
 
-    /// Finds the numbers of the image's user when the instruction declares a variable for them.
+    /// `USER ${user_id}:${group_id}` in the end means the user from before, whose name then stays, too.
+    fn take_user_back(&mut self) {
+        let ids = IDS.map(|name| self.state.given.get(name));
+        if let [Some(uid), Some(gid)] = ids
+            && self.state.config.config.user == format!("{uid}:{gid}")
+        {
+            self.state.config.config.user.clone_from(&self.user_before);
+        }
+    }
+
+    /// Finds the numbers of the user from before this Dockerfile when the instruction declares a variable for them.
     fn ids_for(
         &mut self,
         source: &Source<'_>,
@@ -157,25 +157,21 @@ impl<'a> Drive<'a> {
             return Ok(());
         }
         let located = |error: StepError| locate(error.into(), source, instruction);
-        match self.user_ids(plan).map_err(located)? {
+        match self.user_ids(&self.user_before, plan).map_err(located)? {
             Some(ids) => {
-                if self.state.config.config.user == self.base.config.config.user {
-                    self.base_ids = Some(ids.clone());
-                }
                 for (name, id) in IDS.iter().zip(ids) {
                     self.state.given.insert((*name).to_owned(), id);
                 }
             }
-            // They are looked up, and kept, whenever this is applied: so it never was, and what follows was never made.
+            // What follows may depend on them.
             None => self.chain = None,
         }
         Ok(())
     }
 
-    /// The numbers of the image's user as it is now. Names are looked up in the image once, and then kept. `plan` asks
+    /// The numbers of a user of the image as it is now. Names are looked up in the image once, and then kept. `plan` asks
     /// for them only where nothing has to be unpacked.
-    fn user_ids(&self, plan: bool) -> Result<Option<[String; 2]>, StepError> {
-        let user = self.state.config.config.user.as_str();
+    fn user_ids(&self, user: &str, plan: bool) -> Result<Option<[String; 2]>, StepError> {
         let numbers = if user.is_empty() { ("0", "0") } else { user.split_once(':').unwrap_or((user, "")) };
         let is_number = |text: &str| text.parse::<u32>().is_ok();
         if is_number(numbers.0) && is_number(numbers.1) {
@@ -220,12 +216,9 @@ impl<'a> Drive<'a> {
     }
 
     fn look_up(&mut self, step: &Step) -> Result<Cached, StepError> {
-        let Some(chain) = &self.chain else {
-            return Ok(if self.unknown { Cached::Unknown } else { Cached::No });
-        };
+        let Some(chain) = &self.chain else { return Ok(Cached::Unknown) };
         let key = step.key(chain);
         self.chain = Some(key);
-        self.has_steps = true;
         Ok(match made::kept(self.engine, key)? {
             Some(kept) => {
                 if let Some(tree) = kept.tree() {
@@ -243,23 +236,22 @@ impl<'a> Drive<'a> {
     fn make(&mut self, source: &Source<'_>, instruction: &Instruction, step: &Step) -> Result<(), Failed> {
         let parent = self.chain.unwrap_or_else(|| Key::of_base(self.base));
         let key = step.key(&parent);
-        let (place, text) =
-            (&format!("{}:{}", source.dockerfile.file(), instruction.line), instruction.text.as_str());
-        let started = || self.engine.events.event(Event::StepStarted { place, text });
-        let made = made::find_or_make(self.engine, &self.stack, step, key, text, &started)?;
-        let (cached, elapsed) = (made.cached, made.elapsed);
-        let StepRecord { entries, bytes, .. } = made.step.record;
-        self.engine.events.event(Event::StepEnded { place, text, cached, elapsed, entries, bytes });
+        let file = source.dockerfile.file();
+        let announce = |cached: bool| {
+            let note = if cached { " (kept from an earlier build)" } else { "" };
+            self.engine.events.info(&format!("{file}:{} {}{note}", instruction.line, instruction.text));
+        };
+        let made = made::find_or_make(self.engine, &self.stack, step, key, &instruction.text, &announce)?;
         self.chain = Some(key);
-        self.has_steps = true;
+        let record = &made.step.record;
         self.reports.push(StepReport {
             origin: source.origin.clone(),
             line: instruction.line,
             text: instruction.text.clone(),
-            cached,
-            elapsed,
-            entries,
-            bytes,
+            cached: made.cached,
+            elapsed: made.elapsed,
+            entries: record.entries,
+            bytes: record.bytes,
         });
         let Some(tree) = made.step.tree() else { return Ok(()) };
         if self.need == Need::Image {
@@ -282,15 +274,6 @@ impl<'a> Drive<'a> {
                 "extension {} changes the user from `{}` to `{user}`, which a later one has to take back",
                 source.origin, before.config.user
             ));
-        }
-    }
-
-    /// Puts the base image's name for its user back where a Dockerfile put its numbers: it is the same user.
-    fn restore_user(&mut self) {
-        let user = &mut self.state.config.config.user;
-        let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
-        if self.base_ids.as_ref().is_some_and(|ids| ids[0] == uid && ids[1] == gid) {
-            user.clone_from(&self.base.config.config.user);
         }
     }
 
@@ -333,11 +316,15 @@ impl<'a> Drive<'a> {
     fn check_user(&self, sources: &[Source<'_>]) -> Result<(), ApplyError> {
         let user = self.state.config.config.user.clone();
         let name = user.split(':').next().unwrap_or_default();
+        let located = |error: StepError| match last_user(sources) {
+            Some((source, instruction)) => locate(error.into(), source, instruction),
+            None => error.into(),
+        };
         // Another name may be root's too.
         let is_root = names_root(&user)
             || user != self.base.config.config.user
                 && name.parse::<u32>().is_err()
-                && self.user_ids(false)?.is_some_and(|ids| ids[0] == "0");
+                && self.user_ids(&user, false).map_err(located)?.is_some_and(|ids| ids[0] == "0");
         match sources.last() {
             Some(last) if is_root => Err(ApplyError::RootUser { origin: last.origin.clone(), user }),
             _ => Ok(()),
@@ -345,10 +332,11 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// Whether an `ADD` has a URL among its sources.
-fn takes_urls(kind: &InstructionKind) -> bool {
-    let InstructionKind::Add(add) = kind else { return false };
-    add.copy.sources.iter().any(|source| matches!(source, CopySource::Path(word) if word.is_url()))
+/// Where the user was changed last.
+fn last_user<'s>(sources: &'s [Source<'_>]) -> Option<(&'s Source<'s>, &'s Instruction)> {
+    let all =
+        sources.iter().flat_map(|source| source.dockerfile.instructions.iter().map(move |it| (source, it)));
+    all.filter(|(_, instruction)| matches!(instruction.kind, InstructionKind::User(_))).next_back()
 }
 
 /// Whether the text of a user says root by itself.

@@ -41,7 +41,6 @@ impl State {
     /// Begins another Dockerfile on the image as it is now.
     pub fn begin(&mut self, given: BTreeMap<String, String>) {
         *self = Self { given, ..Self::new(self.config.clone()) };
-        self.global = platform_args(&self.config);
     }
 
     /// Begins the stage.
@@ -98,24 +97,6 @@ impl State {
             .map(|(name, value)| format!("{name}={value}"))
             .collect()
     }
-}
-
-/// Variables that an `ARG` without a value brings (Dockerfile reference, "Automatic platform ARGs"): images are built
-/// where they run.
-fn platform_args(config: &ImageConfig) -> BTreeMap<String, Option<String>> {
-    let (os, arch) = (config.os.as_str(), config.architecture.as_str());
-    let variant = config.variant.as_deref().unwrap_or_default();
-    let slash = if variant.is_empty() { "" } else { "/" };
-    let values = [
-        ("PLATFORM", format!("{os}/{arch}{slash}{variant}")),
-        ("OS", os.to_owned()),
-        ("ARCH", arch.to_owned()),
-        ("VARIANT", variant.to_owned()),
-    ];
-    let both = |(name, value): (&str, String)| {
-        ["TARGET", "BUILD"].map(|kind| (format!("{kind}{name}"), Some(value.clone())))
-    };
-    values.into_iter().flat_map(both).collect()
 }
 
 /// Whether a program's text has the variable as `$name` or in `${name…}`.
@@ -186,15 +167,6 @@ mod tests {
         assert_eq!(args(&state(lines, &given)), ["w=given", "v=1"]);
         assert_eq!(args(&state(lines, &[("v", "2"), ("x", "3")])), ["w=none", "v=2", "x=3"]);
         assert_eq!(args(&state("FROM a\nARG a=1\nENV a=2\nARG b=$a", &[])), ["b=2"]);
-    }
-
-    #[test]
-    fn the_platform_is_there_for_who_asks() {
-        assert_eq!(
-            args(&state("FROM a\nARG TARGETARCH TARGETPLATFORM\nARG BUILDOS=other", &[])),
-            ["TARGETARCH=amd64", "TARGETPLATFORM=linux/amd64", "BUILDOS=other"]
-        );
-        assert_eq!(args(&state("FROM a\nARG x=$TARGETARCH", &[])), ["x="]);
     }
 
     #[test]

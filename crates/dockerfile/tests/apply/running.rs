@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     ("forms_of_programs", forms),
     ("here_documents", heredocs),
     ("users", users),
+    ("the_user_is_put_back", user_put_back),
     ("owners", owners),
     ("links_and_deletions", links),
     ("mount_points_are_no_change", mount_points),
@@ -128,9 +129,18 @@ fn users(lab: &Lab) {
          USER app\nRUN id -u; echo $HOME\nARG user_id\nUSER ${user_id}:${group_id}",
     );
     assert_eq!(lab.output(), "1234\n/srv\n");
-    // The same user as before, by the name it had.
     assert_eq!(applied.config.config.user, "cnb");
     assert_eq!(lab.entries(&applied), ["-rw-r--r-- 0/0 /etc/passwd"]);
+}
+
+/// The numbers are those from before the Dockerfile, wherever they are declared; the name stays.
+fn user_put_back(lab: &Lab) {
+    let back = "ARG user_id\nARG group_id\nUSER ${user_id}:${group_id}";
+    let applied = lab.run(&format!("USER root\nRUN echo 1 > /etc/new\n{back}\nRUN id -u"));
+    assert_eq!(lab.output(), "1000\n");
+    assert_eq!(applied.config.config.user, "cnb");
+    assert!(lab.told().iter().all(|line| !line.contains("user")), "{:?}", lab.told());
+    assert!(!lab.run(&format!("USER root\nRUN true\n{back}")).changed);
 }
 
 fn owners(lab: &Lab) {
