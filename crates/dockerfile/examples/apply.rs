@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             version: String::new(),
             args: Vec::new(),
             context: Path::new(context),
+            path: None,
         };
         let need = if need == "image" { Need::Image } else { Need::Tree };
         let (start, read) = (Instant::now(), bytes_read()?);

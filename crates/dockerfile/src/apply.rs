@@ -60,6 +60,8 @@ pub struct Source<'a> {
     pub args: Vec<(String, String)>,
     /// The folder that its files come from.
     pub context: &'a Path,
+    /// Where the Dockerfile is, if it is anywhere: `<its name>.dockerignore` beside it is read instead of the context's.
+    pub path: Option<&'a Path>,
 }
 
 /// What Dockerfiles are applied with.

@@ -334,9 +334,9 @@ impl<'a> Drive<'a> {
 
 /// Where the user was changed last.
 fn last_user<'s>(sources: &'s [Source<'_>]) -> Option<(&'s Source<'s>, &'s Instruction)> {
-    let all =
+    let mut all =
         sources.iter().flat_map(|source| source.dockerfile.instructions.iter().map(move |it| (source, it)));
-    all.filter(|(_, instruction)| matches!(instruction.kind, InstructionKind::User(_))).next_back()
+    all.rfind(|(_, instruction)| matches!(instruction.kind, InstructionKind::User(_)))
 }
 
 /// Whether the text of a user says root by itself.

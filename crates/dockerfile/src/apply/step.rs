@@ -36,7 +36,10 @@ impl<'a> Inputs<'a> {
         if let Some(context) = self.context.get() {
             return Ok(Rc::clone(context));
         }
-        let ignore = Ignore::find(&Root::open(self.source.context)?, None)?;
+        let name = self.source.path.and_then(|path| path.parent().zip(path.file_name()?.to_str()));
+        let folder = name.map(|(folder, _)| Root::open(folder)).transpose()?;
+        let beside = folder.as_ref().zip(name.map(|(_, name)| name));
+        let ignore = Ignore::find(&Root::open(self.source.context)?, beside)?;
         let context = Rc::new(Context::open(self.source.context, ignore)?);
         Ok(Rc::clone(self.context.get_or_init(|| context)))
     }

@@ -58,6 +58,10 @@ fn files(lab: &Lab) {
     let applied = lab.run("COPY d /srv");
     assert_eq!(applied.new_layers.len(), 1);
     assert!(!lab.entries(&applied).iter().any(|entry| entry.contains("three")));
+    fs_err::write(lab.path("run.Dockerfile.dockerignore"), "d/two\n").expect("written");
+    let entries = lab.entries(&lab.run("COPY d /srv"));
+    assert!(entries.iter().any(|entry| entry.contains("three")), "its own file comes first: {entries:?}");
+    assert!(!entries.iter().any(|entry| entry.contains("two ")), "{entries:?}");
 }
 
 fn owners(lab: &Lab) {

@@ -121,13 +121,14 @@ impl Lab {
             .iter()
             .map(|(_, text)| Dockerfile::parse("run.Dockerfile", text).expect("a Dockerfile"))
             .collect();
-        let context = self.path("context");
+        let (context, path) = (self.path("context"), self.path("run.Dockerfile"));
         let source = |(text, dockerfile): (&(&str, &str), _)| Source {
             dockerfile,
             origin: text.0.to_owned(),
             version: "1".to_owned(),
             args: vec![("given".to_owned(), "by the extension".to_owned())],
             context: &context,
+            path: Some(&path),
         };
         let sources: Vec<_> =
             texts.iter().zip(&dockerfiles).map(|(text, dockerfile)| source((text, dockerfile))).collect();
@@ -241,6 +242,7 @@ pub fn apply_alone(store: &Store, image: &Image, unpacker: &Unpacker, ids: Ids, 
         version: String::new(),
         args: Vec::new(),
         context: Path::new("/"),
+        path: None,
     };
     let engine = Engine {
         store,

@@ -80,6 +80,7 @@ impl Run<'_> {
                 version: extension.element.version.clone(),
                 args: generated.args.clone(),
                 context: generated.context.as_deref().unwrap_or(&self.app.host),
+                path: Some(&generated.path),
             })
         };
         generated.extensions.iter().filter_map(source).collect()
