@@ -14,7 +14,7 @@ use layer::{Digest, Hasher, Kind, Meta, PathError, Root};
 
 use crate::error::{SourceError, nearest};
 use crate::glob::{Glob, is_pattern};
-use crate::ignore::{Ignore, clean};
+use crate::ignore::{Ignore, Matched, clean};
 use crate::instruction::Word;
 use crate::parse::Dockerfile;
 
@@ -292,7 +292,9 @@ impl Context {
         let name = path.file_name().unwrap_or_default().to_owned();
         let mut entries = Vec::new();
         if is_dir {
-            self.walk(real, Path::new(""), excluded, &mut entries)?;
+            let rules =
+                [(&self.ignore, self.ignore.folder(real)), (excluded, excluded.folder(Path::new("")))];
+            self.walk(real, Path::new(""), &rules, &mut entries)?;
             let all_ignored = entries.is_empty() && self.ignore.ignores(real);
             if all_ignored && !real.as_os_str().is_empty() {
                 return self.nothing(path, source);
@@ -314,32 +316,34 @@ impl Context {
         if is_pattern(&source.text) { Ok(None) } else { Err(Miss::Missing(path.to_owned())) }
     }
 
+    /// Adds what is in a folder. The rules are those for paths of the context and for paths beneath what is selected.
     fn walk(
         &self,
         real: &Path,
         path: &Path,
-        excluded: &Ignore,
+        rules: &[(&Ignore, Matched); 2],
         entries: &mut Vec<Entry>,
     ) -> Result<(), Miss> {
+        let [(context, context_folder), (excluded, excluded_folder)] = rules;
         for child in self.root.read_dir(real)? {
             let (source, path) = (real.join(&child.name), path.join(&child.name));
-            let ignored = self.ignore.ignores(&source) || excluded.ignores(&path);
-            if child.kind != Kind::Dir {
-                if !ignored {
-                    let meta = self.root.lstat(&source)?;
-                    entries.extend(self.entry(source, path, meta)?);
-                }
+            let of_context = context.within(context_folder, &source.to_string_lossy());
+            let of_selection = excluded.within(excluded_folder, &path.to_string_lossy());
+            let ignored = of_context.ignored || of_selection.ignored;
+            if ignored && (child.kind != Kind::Dir || !context.keeps_some() && !excluded.keeps_some()) {
                 continue;
             }
-            if ignored && !self.ignore.keeps_some() && !excluded.keeps_some() {
+            let meta = self.root.lstat(&source)?;
+            if !meta.is_dir() {
+                entries.extend(self.entry(source, path, meta)?);
                 continue;
             }
             let at = entries.len();
-            self.walk(&source, &path, excluded, entries)?;
-            // An ignored folder is there all the same when something in it is.
-            if !ignored || entries.len() > at {
-                let meta = self.root.lstat(&source)?;
-                entries.insert(at, Entry { path, source, meta, link: None });
+            entries.push(Entry { path: path.clone(), source: source.clone(), meta, link: None });
+            self.walk(&source, &path, &[(context, of_context), (excluded, of_selection)], entries)?;
+            // An ignored folder is there only when something in it is.
+            if ignored && entries.len() == at + 1 {
+                entries.pop();
             }
         }
         Ok(())

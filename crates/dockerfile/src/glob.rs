@@ -20,7 +20,11 @@ impl BadPattern {
 
 /// A pattern.
 #[derive(Clone, Debug)]
-pub(crate) struct Glob(Vec<Piece>);
+pub(crate) struct Glob {
+    pieces: Vec<Piece>,
+    /// The pattern, where it is nothing but text: most are.
+    text: Option<String>,
+}
 
 #[derive(Clone, Debug)]
 enum Piece {
@@ -79,16 +83,25 @@ impl Glob {
                 ch => pieces.push(Piece::Letter(ch)),
             }
         }
-        Ok(Self(pieces))
+        let letter = |piece: &Piece| match piece {
+            Piece::Letter(letter) => Some(*letter),
+            _ => None,
+        };
+        let text = pieces.iter().map(letter).collect();
+        Ok(Self { pieces, text })
     }
 
     /// Whether the whole of `text` matches.
     pub(crate) fn matches(&self, text: &str) -> bool {
-        let mut places = vec![false; self.0.len() + 1];
+        if let Some(own) = &self.text {
+            return own == text;
+        }
+        let mut places = vec![false; self.pieces.len() + 1];
+        let mut next = places.clone();
         self.reach(&mut places, 0);
         for ch in text.chars() {
-            let mut next = vec![false; self.0.len() + 1];
-            for (at, piece) in self.0.iter().enumerate().filter(|(at, _)| places[*at]) {
+            let mut any = false;
+            for (at, piece) in self.pieces.iter().enumerate().filter(|(at, _)| places[*at]) {
                 let (stays, goes) = match piece {
                     Piece::Letter(letter) => (false, *letter == ch),
                     Piece::Any => (false, ch != '/'),
@@ -101,6 +114,7 @@ impl Glob {
                     Piece::Folder => (true, ch == '/'),
                     Piece::Folders => (false, false),
                 };
+                any |= stays || goes;
                 if stays {
                     self.reach(&mut next, at);
                 }
@@ -108,9 +122,13 @@ impl Glob {
                     self.reach(&mut next, at + 1);
                 }
             }
-            places = next;
+            if !any {
+                return false;
+            }
+            std::mem::swap(&mut places, &mut next);
+            next.fill(false);
         }
-        places[self.0.len()]
+        places[self.pieces.len()]
     }
 
     /// Marks a place, and those that can be reached from it without a letter.
@@ -118,7 +136,7 @@ impl Glob {
         if std::mem::replace(&mut places[at], true) {
             return;
         }
-        match self.0.get(at) {
+        match self.pieces.get(at) {
             Some(Piece::Star | Piece::Deep) => self.reach(places, at + 1),
             Some(Piece::Folders) => {
                 self.reach(places, at + 1);

@@ -20,6 +20,14 @@ pub struct Ignore {
     patterns: Vec<Pattern>,
 }
 
+/// What rules say of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Matched {
+    /// Which patterns match it or a folder it is in.
+    by: Vec<bool>,
+    pub(crate) ignored: bool,
+}
+
 #[derive(Clone, Debug)]
 struct Pattern {
     glob: Glob,
@@ -93,18 +101,33 @@ impl Ignore {
 
     /// Whether a path beneath the context is ignored.
     pub fn ignores(&self, path: &Path) -> bool {
+        self.folder(path).ignored
+    }
+
+    /// What the rules say of a path, for [`Ignore::within`].
+    pub(crate) fn folder(&self, path: &Path) -> Matched {
+        let mut matched = Matched { by: vec![false; self.patterns.len()], ignored: false };
         let text = path.to_string_lossy();
-        let folders: Vec<&str> = text.match_indices('/').map(|(at, _)| &text[..at]).collect();
+        if self.is_empty() || text.is_empty() {
+            return matched;
+        }
+        for end in text.match_indices('/').map(|(at, _)| at).chain([text.len()]) {
+            matched = self.within(&matched, &text[..end]);
+        }
+        matched
+    }
+
+    /// What the rules say of a path in a folder: what matches the folder matches it too.
+    pub(crate) fn within(&self, folder: &Matched, path: &str) -> Matched {
         let mut ignored = false;
-        for pattern in &self.patterns {
-            // A pattern that would change nothing need not be looked at.
-            if pattern.keep == ignored
-                && (pattern.glob.matches(&text) || folders.iter().any(|folder| pattern.glob.matches(folder)))
-            {
+        let mut by = folder.by.clone();
+        for (pattern, by) in self.patterns.iter().zip(&mut by) {
+            *by = *by || pattern.glob.matches(path);
+            if *by {
                 ignored = !pattern.keep;
             }
         }
-        ignored
+        Matched { by, ignored }
     }
 
     /// Whether something within an ignored folder may be kept all the same.
