@@ -47,8 +47,8 @@ pub struct Global {
     /// Put the time before each line
     #[arg(long, global = true, help_heading = "Output")]
     pub timestamps: bool,
-    /// The folder that holds the store, caches and configuration
-    #[arg(long, global = true, env = "PANNIER_HOME", value_name = "DIR", help_heading = "Output")]
+    /// The folder that holds the store, caches and configuration (also: PANNIER_HOME)
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Output")]
     pub home: Option<PathBuf>,
 }
 

@@ -43,6 +43,18 @@ pub fn pinned(name: &ImageName, digest: Digest) -> String {
     }
 }
 
+/// An image that cannot be had: a name that the store does not have may have been meant for it.
+pub fn not_had(name: &ImageName, error: impl Into<CommandError>) -> CommandError {
+    let error = error.into();
+    match name {
+        ImageName::Plain(reference) if error.is_of_registry() => {
+            let name = reference.familiar();
+            error.hint(format!("the local store has no such image `{name}`, so its registry was asked"))
+        }
+        _ => error,
+    }
+}
+
 /// Runs the verb that was asked for.
 pub fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, CommandError> {
     let context = Context::from_environment(&cli.global, ui)?;

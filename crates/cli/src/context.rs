@@ -32,7 +32,9 @@ impl<'a> Context<'a> {
     /// Everything is in `--home` or `PANNIER_HOME` where that is given, else the store is in
     /// `$XDG_DATA_HOME/pannier` and the configuration in `$XDG_CONFIG_HOME/pannier`.
     pub fn from_environment(global: &Global, ui: &'a Ui) -> Result<Self, CommandError> {
-        if let Some(home) = &global.home {
+        // Not by clap: its usage lines would show the option as if it had to be given.
+        let variable = || std::env::var_os("PANNIER_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        if let Some(home) = global.home.clone().or_else(variable) {
             let home = std::path::absolute(home)?;
             return Ok(Self::new(ui, home.join("store"), home.join("config.toml")));
         }

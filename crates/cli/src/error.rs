@@ -34,7 +34,10 @@ impl CommandError {
 
     /// Adds a line that says what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        let hint = hint.into();
+        if !self.hints.contains(&hint) {
+            self.hints.push(hint);
+        }
         self
     }
 
@@ -48,6 +51,19 @@ impl CommandError {
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// True when it is the answer of a registry, or that there was none.
+    pub fn is_of_registry(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.error);
+        while let Some(error) = cause {
+            let of_registry = matches!(error.downcast_ref(), Some(oci::Error::Registry(_)));
+            if of_registry || error.is::<oci::registry::Error>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// The error and its causes on one line, each cause once.
@@ -112,6 +128,11 @@ mod tests {
             "cannot build: the store is in use by another process"
         );
         assert!(CommandError::new("text").hints.is_empty());
+        assert_eq!(
+            CommandError::from(busy()).hint("wait until other builds are done").hints.len(),
+            1,
+            "said once"
+        );
         let full = std::io::Error::from_raw_os_error(28);
         assert!(CommandError::from(full).hints[0].starts_with("make room on the disk"));
     }

@@ -86,7 +86,8 @@ fn an_image_comes_is_seen_and_goes() {
     }
     let (_, _, err) = pannier(home, &["image", "copy", "me/app", "docker-archive:x.tar", "--all"]);
     assert!(err.contains("cannot hold an image for several platforms\nhint: "), "{err}");
-    ok(home, &["image", "remove", "me/app:v3"]);
+    let name = ok(home, &["image", "copy", "me/app", "me/app:v3", "--quiet"]);
+    ok(home, &["image", "remove", name.trim_end()]);
 
     let (code, out, err) = pannier(home, &["image", "remove", "me/app", "nothing"]);
     assert_eq!((code, out.as_str()), (Some(1), "removed me/app:latest\n"));
@@ -124,7 +125,7 @@ fn prune_frees_what_no_image_needs() {
     );
     assert_eq!(blobs(), 0);
     assert!(home.join("home/store/cache/app").exists());
-    assert!(ok(home, &["prune", "--caches"]).contains("(0 blobs, 0 unpacked layers, 1 cache)"));
+    assert!(ok(home, &["prune", "--caches"]).contains("(0 blobs, 0 unpacked layers, 1 cache, 0 steps)"));
     assert!(!home.join("home/store/cache/app").exists());
 
     let open = oci::Store::open(home.join("home/store")).unwrap();
@@ -149,6 +150,11 @@ fn mistakes_are_one_clear_line() {
             &["inspect", "127.0.0.1:1/x"],
             "127.0.0.1:1 refused the connection\nhint: check that a registry runs",
         ),
+        (
+            &["inspect", "127.0.0.1:1/x"],
+            "the local store has no such image `127.0.0.1:1/x:latest`, so its registry",
+        ),
+        (&["image", "copy", "x", "oci-archive:no/x.tar"], "there is no folder no\n"),
     ] {
         let (code, _, err) = pannier(home, arguments);
         assert_eq!(code, Some(1), "{arguments:?}");

@@ -111,6 +111,28 @@ pub enum Event<'a> {
         /// Wall time of the program.
         elapsed: Duration,
     },
+    /// An instruction of a Dockerfile begins. Not said of one that is kept from an earlier build.
+    StepStarted {
+        /// Where it is: `file:line`.
+        place: &'a str,
+        /// It, on one line.
+        text: &'a str,
+    },
+    /// It was carried out, or is kept from an earlier build.
+    StepEnded {
+        /// As in the start.
+        place: &'a str,
+        /// As in the start.
+        text: &'a str,
+        /// True when it is kept.
+        cached: bool,
+        /// Wall time.
+        elapsed: Duration,
+        /// Files, folders and links that it changed.
+        entries: u64,
+        /// Bytes of the files among them.
+        bytes: u64,
+    },
     /// A piece of what a buildpack printed, as it came: not always a whole line, not always UTF-8.
     Output {
         /// The phase it ran in.

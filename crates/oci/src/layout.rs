@@ -16,6 +16,7 @@ use crate::image::{Blobs, Image, Origin, describe, parse_index, read_document, s
 use crate::image_set::ImageSet;
 use crate::model::{Descriptor, Index, Platform, media_type};
 use crate::new_file::NewFile;
+use crate::reference::Reference;
 
 /// The annotation of an entry of `index.json` that names it.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -175,7 +176,7 @@ impl Layout {
     }
 
     /// The image of this name for this platform; without a name, the only one there is. A name matches the whole
-    /// [`REF_NAME`], or its tag.
+    /// [`REF_NAME`], or its tag; a short name of an image its full one.
     ///
     /// # Errors
     /// When there is no such image, several, none for the platform, or a document is invalid.
@@ -267,10 +268,12 @@ pub(crate) fn find_set(index: &Index, name: Option<&str>, blobs: &Arc<dyn Blobs>
 /// The entries of this name, at least one: several are one image for several platforms. `place` is for errors.
 fn find_entries(index: &Index, name: Option<&str>, place: &str) -> Result<Vec<Descriptor>> {
     let place = place.to_owned();
+    // What `--tag app` wrote is found as `app`, though its full name is longer.
+    let wanted: Option<Reference> = name.and_then(|name| name.parse().ok());
     let named = |entry: &&Descriptor| match name {
-        Some(name) => {
-            entry.annotations.get(REF_NAME).is_some_and(|full| full == name || tag_of(full) == name)
-        }
+        Some(name) => entry.annotations.get(REF_NAME).is_some_and(|full| {
+            full == name || tag_of(full) == name || wanted.is_some() && full.parse().ok() == wanted
+        }),
         None => true,
     };
     let found: Vec<Descriptor> = index.manifests.iter().filter(named).cloned().collect();

@@ -71,6 +71,11 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// The same repository and tag, without a digest.
+    pub fn without_digest(&self) -> Self {
+        Self { digest: None, ..self.clone() }
+    }
+
     /// The same repository at this tag, without a digest. The tag is not checked.
     pub fn with_tag(&self, tag: &str) -> Self {
         Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }

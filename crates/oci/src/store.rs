@@ -305,15 +305,26 @@ impl Store {
         self.tag_from(reference, &set.descriptor, None)
     }
 
-    /// Takes the name away, for all platforms. The blobs stay until [`Store::prune`]. False when there was none.
+    /// Takes the name away, for all platforms; with a digest only from what has that. The blobs stay until
+    /// [`Store::prune`]. False when there was none.
     ///
     /// # Errors
     /// When `index.json` cannot be written.
     pub fn untag(&self, reference: &Reference) -> Result<bool> {
-        let name = reference.to_string();
+        let (name, digest) = (reference.without_digest().to_string(), reference.digest());
+        let is_it = |entry: &Descriptor| {
+            let full = entry.annotations.get(REF_NAME);
+            let named = match (reference.tag(), digest) {
+                (None, Some(_)) => full.is_some_and(|full| {
+                    full.parse().is_ok_and(|full: Reference| full.name() == reference.name())
+                }),
+                _ => full == Some(&name),
+            };
+            named && digest.is_none_or(|digest| entry.digest == digest)
+        };
         self.0.layout.edit_index(|index| {
             let before = index.manifests.len();
-            index.manifests.retain(|entry| entry.annotations.get(REF_NAME) != Some(&name));
+            index.manifests.retain(|entry| !is_it(entry));
             index.manifests.len() != before
         })
     }

@@ -342,6 +342,11 @@ fn describe_builder(image: &Image, metadata: BuilderMetadata) -> Result<Builder,
         _ if metadata.stack.run_image.image.is_empty() => Vec::new(),
         _ => vec![metadata.stack.run_image],
     };
+    // An empty order is `null` to the reference.
+    let order = |name: &str| {
+        let order = parse(image, name, builder::parse_label::<Option<Vec<OrderGroup>>>)?;
+        Ok(order.flatten().unwrap_or_default())
+    };
     let created_by = [metadata.created_by.name, metadata.created_by.version].join(" ").trim().to_owned();
     Ok(Builder {
         description: metadata.description,
@@ -350,8 +355,8 @@ fn describe_builder(image: &Image, metadata: BuilderMetadata) -> Result<Builder,
         run_images: run_images.into_iter().map(|run| (run.image, run.mirrors.unwrap_or_default())).collect(),
         buildpacks: modules(metadata.buildpacks),
         extensions: modules(metadata.extensions),
-        order: parse(image, builder::BUILDPACK_ORDER, builder::parse_label)?.unwrap_or_default(),
-        order_extensions: parse(image, builder::EXTENSION_ORDER, builder::parse_label)?.unwrap_or_default(),
+        order: order(builder::BUILDPACK_ORDER)?,
+        order_extensions: order(builder::EXTENSION_ORDER)?,
     })
 }
 

@@ -57,7 +57,10 @@ impl Volume {
                 other => return Err(invalid(format!("unknown option `{other}`: expected `ro` or `rw`"))),
             };
         }
-        fs_err::metadata(&host).map_err(|error| invalid(error.to_string()))?;
+        fs_err::metadata(&host).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => invalid(format!("there is no {} here", host.display())),
+            _ => invalid(error.to_string()),
+        })?;
         Ok(Self { host, target, writable })
     }
 

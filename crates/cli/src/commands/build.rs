@@ -7,7 +7,7 @@ mod request;
 mod summary;
 
 pub use explain::{document, module_hint, snippet};
-pub use request::destination;
+pub use request::{destination, has_a_place};
 
 use std::path::PathBuf;
 use std::process::ExitCode;

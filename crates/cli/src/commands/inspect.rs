@@ -9,7 +9,7 @@ use oci::{ImageName, Platform, Sources};
 use platform::inspect::{Inspection, inspect};
 use serde::Serialize;
 
-use super::{Format, RegistryArgs};
+use super::{Format, RegistryArgs, not_had};
 use crate::context::Context;
 use crate::error::CommandError;
 
@@ -47,7 +47,7 @@ pub fn run(context: &Context<'_>, args: &InspectArgs) -> Result<ExitCode, Comman
     let name: ImageName = args.image.parse()?;
     let platform = args.platform.as_ref().map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
     let sources = Sources { store: context.store()?, client: args.registry.client(context)? };
-    let inspection = inspect(&sources.open(&name, &platform)?)?;
+    let inspection = inspect(&sources.open(&name, &platform).map_err(|error| not_had(&name, error))?)?;
     context.ui.finish();
     context.ui.result(&match args.output {
         Format::Json => {

@@ -10,12 +10,13 @@ use std::sync::{Arc, OnceLock};
 
 use clap::{Args, ValueEnum};
 use events::Events as _;
-use oci::{ImageName, Platform, Sources};
+use oci::{Image, ImageName, Platform, Sources};
 use platform::env_file;
 use platform::run::{ImageError, RunError, RunRequest};
 use platform::volume::Volume;
 use sandbox::{Failure, SpawnError};
 
+use super::not_had;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals;
@@ -87,6 +88,16 @@ pub enum Network {
     None,
 }
 
+/// The exit code of the launcher when it cannot start a process (platform specification, "launcher").
+const LAUNCH_FAILED: i32 = 82;
+
+/// True when nobody says what to start: neither the image, whose entrypoint is the launcher itself, nor the user.
+fn is_bare(image: &Image, args: &RunArgs) -> bool {
+    let config = &image.config.config;
+    let is_launcher = config.entrypoint == ["/cnb/lifecycle/launcher"] && config.cmd.is_empty();
+    is_launcher && args.entrypoint.is_none() && args.args.is_empty()
+}
+
 /// Runs the program to its end.
 pub fn run(context: &Context<'_>, args: &RunArgs) -> Result<ExitCode, CommandError> {
     start_and_wait(context, args).map_err(|error| match error.exit_code {
@@ -106,8 +117,8 @@ fn start_and_wait(context: &Context<'_>, args: &RunArgs) -> Result<ExitCode, Com
     }
     let sources = Sources { store: context.store()?, client: args.registry.client(context)? };
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
-    let (image, lowers) =
-        platform::run::open(&sources, &name, &platform, entered.ids, context.ui).map_err(explain_image)?;
+    let (image, lowers) = platform::run::open(&sources, &name, &platform, entered.ids, context.ui)
+        .map_err(|error| not_had(&name, explain_image(error)))?;
     context.ui.finish();
 
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
@@ -153,6 +164,13 @@ fn start_and_wait(context: &Context<'_>, args: &RunArgs) -> Result<ExitCode, Com
     let code = child.wait()?.shell_code();
     // Not before the program's root is gone.
     drop(running);
+    let processes = platform::inspect::process_types(&image);
+    if code == LAUNCH_FAILED && is_bare(&image, args) && !processes.is_empty() {
+        let other = format!("--entrypoint {}", processes[0]);
+        context
+            .ui
+            .warning(&format!("the app has no default process, but: {} ({other})", processes.join(", ")));
+    }
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 

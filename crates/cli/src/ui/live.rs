@@ -9,7 +9,7 @@ use events::{Event, Phase, Transfer};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::foot::Foot;
-use super::plain::{Lines, phase_line};
+use super::plain::{Lines, phase_line, step_line};
 use super::style::{Style, without_colors};
 
 /// What is over sooner has no bar: it would only flicker.
@@ -81,6 +81,12 @@ impl Live {
             Event::ModuleEnded { .. } => self.flush_output(),
             Event::Output { phase, bytes, .. } => self.output(*phase, bytes),
             Event::Info { text } | Event::Debug { text } => self.out(&self.style.dim(text)),
+            Event::StepStarted { place, text } => self.step_started(place, text),
+            Event::StepEnded { place, text, cached, elapsed, entries, bytes } => {
+                self.flush_output();
+                let line = step_line(place, text, *cached, *elapsed, (*entries, *bytes));
+                self.out(&self.style.dim(&line));
+            }
             Event::TransferStarted { kind, id, total } => {
                 let moving = Moving { since: Instant::now(), total: *total, bar: None };
                 self.transfers.entry((*kind, (*id).to_owned())).or_insert(moving);
@@ -129,6 +135,13 @@ impl Live {
                 self.style.heading(&format!("{id} {version}"))
             ));
         }
+    }
+
+    fn step_started(&mut self, place: &str, text: &str) {
+        if let Some(bar) = self.phases.get(&Phase::Extend) {
+            bar.set_message(format!("{} {place}", Phase::Extend.name()));
+        }
+        self.out(&format!("{place} {text}"));
     }
 
     fn moved(&mut self, kind: Transfer, id: &str, done: u64) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::time::Duration;
 
 use events::{Event, Phase, Transfer};
 
@@ -71,6 +72,10 @@ impl Plain {
                 self.lines.push(*phase, bytes, |phase, line| write_output(style, phase, line));
             }
             Event::Info { text } | Event::Debug { text } => self.out(text),
+            Event::StepStarted { place, text } => self.out(&format!("{place} {text}")),
+            Event::StepEnded { place, text, cached, elapsed, entries, bytes } => {
+                self.out(&step_line(place, text, *cached, *elapsed, (*entries, *bytes)));
+            }
             Event::TransferStarted { id, total, .. } => {
                 self.totals.insert((*id).to_owned(), *total);
             }
@@ -113,6 +118,15 @@ pub fn transfer_line(kind: Transfer, id: &str, total: Option<u64>, reused: bool)
     }
 }
 
+/// One line for an instruction of a Dockerfile that ended. `changed` are entries and bytes.
+pub fn step_line(place: &str, text: &str, cached: bool, elapsed: Duration, changed: (u64, u64)) -> String {
+    match changed {
+        _ if cached => format!("{place} {text} (kept from an earlier build)"),
+        (0, _) => format!("{place} took {} and changed no file", duration(elapsed)),
+        (_, size) => format!("{place} took {}, {}", duration(elapsed), bytes(size)),
+    }
+}
+
 /// Cuts what arrives in pieces into lines, one buffer per phase.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -144,13 +158,23 @@ impl Lines {
 }
 
 /// `1.24 s` behind a finished phase.
-pub fn phase_line(phase: Phase, elapsed: std::time::Duration) -> String {
+pub fn phase_line(phase: Phase, elapsed: Duration) -> String {
     format!("{:<8} {}", phase.name(), duration(elapsed))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_say_what_they_took() {
+        let line = |cached, entries, bytes| {
+            step_line("a/run.Dockerfile:3", "RUN x", cached, Duration::from_millis(42), (entries, bytes))
+        };
+        assert_eq!(line(true, 1, 2), "a/run.Dockerfile:3 RUN x (kept from an earlier build)");
+        assert_eq!(line(false, 0, 0), "a/run.Dockerfile:3 took 42 ms and changed no file");
+        assert_eq!(line(false, 3, 1_300_000), "a/run.Dockerfile:3 took 42 ms, 1.3 MB");
+    }
 
     #[test]
     fn pieces_become_lines() {

@@ -1,6 +1,6 @@
 //! Which extensions take part, what they are asked for, and what they may write. What Dockerfiles do is tested elsewhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use testkit::{Base, Builder, Buildpack, Layout, Machine, ReadImage};
@@ -87,6 +87,39 @@ everyone! {
     }
 }
 
+everyone! {
+    /// The run image that is switched to is extended, by the extension that switches and by those after it; files come
+    /// from the context, of both images or of one, and else from the app.
+    fn switches_extends_and_copies(machine: &Machine) {
+        let other = other_run_image(machine);
+        let file = |extension: Buildpack, name: &str, text: &str| extension.file(&format!("generate/{name}"), 0o644, text);
+        let before = file(Buildpack::extension("test/before", "1"), "run.Dockerfile", "FROM never:1\nRUN never\n");
+        let copy = |base: &str, from: &str, to: &str| format!("ARG base_image\nFROM {base}\nCOPY {from} {to}\n");
+        let switch = file(tool("test/switch"), "run.Dockerfile", &copy(&other, "who", "/switch"));
+        let switch = file(switch, "build.Dockerfile", &copy("${base_image}", "who", "/switch"));
+        let switch = file(file(switch, "context.run/who", "run"), "context.build/who", "build");
+        let shared = file(Buildpack::extension("test/shared", "1"), "context/who", "shared");
+        let shared = file(shared, "run.Dockerfile", &copy("${base_image}", "who", "/shared"));
+        let from_app = Buildpack::extension("test/app", "1");
+        let from_app = file(from_app, "run.Dockerfile", &copy("$base_image", "app.sh", "/app-context.sh"));
+        let needy = facts("test/needy", "fact switch \"$(cat /switch)\"")
+            .detect("printf '[[requires]]\\nname = \"tool\"\\n' > \"$CNB_BUILD_PLAN_PATH\"");
+        let mut with = Builder::new(Base::Small).buildpack(needy).group(&["test/needy"]);
+        for extension in [before, switch, shared, from_app] {
+            with = with.extension(extension);
+        }
+        let with = with.extension_group(&["test/before", "test/switch", "test/shared", "test/app"]);
+        build(machine, &builder(machine, &with)).ok();
+        let image = built(machine);
+        assert_eq!(image.label("io.buildpacks.base.distro.name"), Some("other"));
+        assert_eq!((image.text("/switch"), image.text("/shared")), ("run", "shared"));
+        assert_eq!(image.text("/app-context.sh"), "#!/usr/bin/env bash\necho the app runs\n");
+        assert_eq!(fact(&image, "test/needy", "switch"), "build");
+        let shown = machine.pannier(["inspect", OUT]).ok();
+        shown.says("test/switch").says("test/shared").says("test/app").never_says("never");
+    }
+}
+
 /// Makes an archive of what is in a folder.
 fn pack(how: &str, file: &Path, folder: &Path) {
     let mut tar = Command::new("tar");
@@ -132,6 +165,48 @@ fn from_everywhere() {
     needy().write(&machine.make_dir("work/buildpack"));
     let output = build(&machine, &name).args(["--extension", "./buildpack"]).fails();
     output.says("./buildpack is not an extension: it has no extension.toml");
+}
+
+/// What is wrong is one error that names the extension, and nothing is left behind.
+#[test]
+fn what_is_wrong_is_told() {
+    let Some(machine) = machine() else { return };
+    let wrong = |generate: &str| {
+        let name = builder_with(&machine, &[tool("test/tool").generate(generate)]);
+        let output = build(&machine, &name).arg("--quiet").fails();
+        assert_eq!(machine.temporary_files(), Vec::<PathBuf>::new());
+        assert!(!machine.path("work/out").exists());
+        output
+    };
+    let output = wrong("echo first; echo last words >&2; exit 3");
+    output.says("extension test/tool 1 failed: bin/generate ended with exit code 3").says("  | last words");
+    assert_eq!(output.code(), 91);
+    let output = wrong(
+        "printf 'ARG base_image\\nFROM ${base_image}\\nRUM x\\n' > \"$CNB_OUTPUT_DIR/build.Dockerfile\"",
+    );
+    output.says("extension test/tool wrote an invalid Dockerfile");
+    output.says("--> test/tool/build.Dockerfile:3:1").says("3 | RUM x").says("^^^");
+    assert_eq!(output.code(), 92);
+    let output =
+        wrong("printf '[[run.args]]\\nname = \"user_id\"\\n' > \"$CNB_OUTPUT_DIR/extend-config.toml\"");
+    output.says("the argument 'user_id' is the lifecycle's to give").says("1 | [[run.args]]");
+    let output = wrong("mkdir \"$CNB_OUTPUT_DIR\"/context{,.run}");
+    output.says("extension test/tool left the folders context and context.run: expected either");
+    let output = wrong("ln -s /etc/passwd \"$CNB_OUTPUT_DIR/run.Dockerfile\"");
+    output.says("run.Dockerfile").never_says("root:");
+    let output = wrong("ln -s /etc \"$CNB_OUTPUT_DIR/context\"");
+    output.says("context is not a folder");
+    // An extension can not require anything: it is optional, so that the group goes on without it.
+    let requires = "printf '[[requires]]\\nname = \"x\"\\n' >> \"$CNB_BUILD_PLAN_PATH\"";
+    let name = builder_with(&machine, &[tool("test/tool").detect(requires)]);
+    let output = build(&machine, &name).fails();
+    output.says("an extension can not require anything, but requires 'x'");
+    // Nor can it be a group on its own.
+    let with = Builder::new(Base::Small).buildpack(needy()).group(&["test/needy?"]);
+    let name =
+        builder(&machine, &with.extension(Buildpack::extension("test/e", "1")).extension_group(&["test/e"]));
+    let output = build(&machine, &name).fails();
+    assert_eq!(output.code(), 20);
 }
 
 /// An extension that is not for this image's system or execution environment is left out.

@@ -122,6 +122,26 @@ fn what_is_missing_is_asked_for() {
 }
 
 #[test]
+fn a_spoilt_database_costs_the_answer_only() {
+    let Some(machine) = machine() else { return };
+    let folders =
+        ["var", "var/lib", "var/lib/rpm"].iter().fold(Tree::new(), |tree, dir| tree.dir(dir, 0o755));
+    let spoilt = Base::Small.run().layer(folders.file(
+        "var/lib/rpm/rpmdb.sqlite",
+        0o644,
+        "SQLite format 3\0 is not enough",
+    ));
+    let run = image(&machine, "spoilt", &spoilt);
+    let install = "RUN echo x > /new";
+    let with = Builder::of(Base::Small, &[wants("tls")]).extension_group(&["test/tls", "test/more"]);
+    let with = with.extension(tls()).extension(extension("test/more", "", install));
+    let output = build(&machine, &builder(&machine, &with)).args(["--run-image", &run]).ok();
+    was_asked(&output);
+    output.says("it is not known which packages").says("var/lib/rpm/rpmdb.sqlite cannot be read");
+    output.says("the SBOM does not say which packages extensions installed");
+}
+
+#[test]
 fn a_given_sbom() {
     let Some(machine) = machine() else { return };
     let name = builder(&machine, &with(Base::Small, tls()));
@@ -290,4 +310,19 @@ everyone! {
         let purls = added(machine, &built(machine), "test/apt");
         assert!(purls.iter().any(|purl| purl.starts_with("pkg:deb/debian/hello@")), "{purls:?}");
     }
+}
+
+#[test]
+fn a_buildpack_of_the_same_name_keeps_its_files() {
+    let Some(machine) = machine() else { return };
+    let script = format!("{WEB}\necho '{{\"mine\": true}}' > \"$CNB_LAYERS_DIR/launch.sbom.cdx.json\"");
+    let buildpack = Buildpack::new("test/web", "1.0.0")
+        .keys("sbom-formats = [\"application/vnd.cyclonedx+json\"]")
+        .build(&script);
+    let with = Builder::of(Base::Alpine, &[buildpack]).extension_group(&["test/web"]);
+    let name = builder(&machine, &with.extension(extension("test/web", "", &apk_add("new-lib"))));
+    build(&machine, &name).ok();
+    let image = built(&machine);
+    assert_eq!(image.text("/layers/sbom/launch/test_web/sbom.cdx.json"), "{\"mine\": true}\n");
+    assert!(image.text("/layers/sbom/launch/test_web/extension/sbom.cdx.json").contains("new-lib"));
 }

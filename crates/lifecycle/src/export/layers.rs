@@ -71,9 +71,11 @@ impl LayerMaker<'_> {
         Made { layer, reused: true }
     }
 
-    /// Says that a layer is there which somebody else made.
+    /// Takes a layer that somebody else made, and that is spoken of only if it was there before.
     pub fn there(&self, id: &str, layer: &Layer, reused: bool) {
-        self.tell(id, Some(layer.descriptor.size), reused);
+        if reused {
+            self.tell(id, Some(layer.descriptor.size), true);
+        }
         (self.ready)(layer);
     }
 

@@ -66,6 +66,7 @@ fn every_local_sink_is_a_source() {
             vec![
                 format!("oci:{}:v1", places.path("l")),
                 format!("oci:{}:docker.io/library/x:latest", places.path("l")),
+                format!("oci:{}:x", places.path("l")),
             ],
         ),
         (format!("oci:{}", places.path("m")), &[], vec![format!("oci:{}", places.path("m"))]),

@@ -54,11 +54,11 @@ impl Run<'_> {
         let written = app.written()?;
         if let Some(first) = written.first() {
             let path = self.app.guest.join(first);
-            self.events.warning(&format!(
-                "what {what} is gone: {} and {} more",
-                path.display(),
-                written.len() - 1
-            ));
+            let others = match written.len() - 1 {
+                0 => String::new(),
+                others => format!(" and {others} more"),
+            };
+            self.events.warning(&format!("what {what} is gone: {}{others}", path.display()));
         }
         Ok(())
     }

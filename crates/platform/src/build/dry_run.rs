@@ -4,8 +4,8 @@
 use cnb::group::{GroupElement, Kind as ModuleKind};
 use cnb::plan::{Plan, Require};
 use cnb::resolve::Outcome as Answer;
-use dockerfile::Kind;
 use dockerfile::apply::{Cached, PlannedStep};
+use dockerfile::{Copy, CopySource, Heredoc, Instruction, InstructionKind, Kind};
 use events::{Events, Phase};
 use lifecycle::detect::Detected;
 use lifecycle::generate::{Generated, GeneratedDockerfile, GeneratedExtension};
@@ -160,7 +160,8 @@ fn files(extension: &GeneratedExtension, kind: Kind, steps: &[PlannedStep]) -> V
     let dry = |fate, steps| DryDockerfile { extension: id.clone(), image: name(kind), fate, steps };
     let mut files = Vec::new();
     if let Some(file) = file {
-        let planned: Vec<DryStep> = steps.iter().filter(|step| step.origin == *id).map(step).collect();
+        let planned =
+            steps.iter().filter(|step| step.origin == *id).map(|step| dry_step(step, file)).collect();
         files.push(match file.extends {
             true => dry(Fate::Applied, planned),
             false => dry(Fate::OnlyFrom, as_written(file)),
@@ -172,22 +173,43 @@ fn files(extension: &GeneratedExtension, kind: Kind, steps: &[PlannedStep]) -> V
 
 /// The instructions of a Dockerfile that is not applied.
 fn as_written(file: &GeneratedDockerfile) -> Vec<DryStep> {
-    let dry = |it: &dockerfile::Instruction| DryStep {
+    let dry = |it: &Instruction| DryStep {
         line: it.line,
-        instruction: it.text.clone(),
+        instruction: with_heredocs(&it.text, it),
         state: StepState::Config,
     };
     file.dockerfile.instructions.iter().map(dry).collect()
 }
 
-fn step(step: &PlannedStep) -> DryStep {
+fn dry_step(step: &PlannedStep, file: &GeneratedDockerfile) -> DryStep {
     let state = match step.cached {
         Cached::Yes => StepState::Cached,
         Cached::No => StepState::New,
         Cached::Unknown => StepState::Unknown,
         Cached::Config => StepState::Config,
     };
-    DryStep { line: step.line, instruction: step.text.clone(), state }
+    let instruction = file.dockerfile.instructions.iter().find(|it| it.line == step.line);
+    let instruction = instruction.map_or_else(|| step.text.clone(), |it| with_heredocs(&step.text, it));
+    DryStep { line: step.line, instruction, state }
+}
+
+/// An instruction's line with the here-documents that follow it, as they are in the file.
+fn with_heredocs(line: &str, instruction: &Instruction) -> String {
+    let of_copy = |copy: &Copy| {
+        let heredoc = |source: &CopySource| match source {
+            CopySource::Heredoc(heredoc) => Some(heredoc.clone()),
+            CopySource::Path(_) => None,
+        };
+        copy.sources.iter().filter_map(heredoc).collect()
+    };
+    let heredocs: Vec<Heredoc> = match &instruction.kind {
+        InstructionKind::Run(run) => run.heredocs.clone(),
+        InstructionKind::Copy(copy) => of_copy(copy),
+        InstructionKind::Add(add) => of_copy(&add.copy),
+        _ => Vec::new(),
+    };
+    let texts = heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.raw, heredoc.name));
+    std::iter::once(line.to_owned()).chain(texts).collect()
 }
 
 fn name(kind: Kind) -> &'static str {
@@ -244,6 +266,16 @@ mod tests {
     fn answer(plan: &str) -> detect::Run {
         let plan = BuildPlan::parse(ModuleKind::Buildpack, "plan.toml", plan).unwrap();
         detect::Run { outcome: Answer::Passed(plan), output: Vec::new(), elapsed: std::time::Duration::ZERO }
+    }
+
+    #[test]
+    fn here_documents_follow_their_line() {
+        let text = "FROM a\nRUN <<A cat <<B\none\nA\n\ttwo\nB\nCOPY <<F /f\nx\nF\n";
+        let dockerfile = dockerfile::Dockerfile::parse("run.Dockerfile", text).unwrap();
+        let shown: Vec<String> =
+            dockerfile.instructions.iter().map(|it| with_heredocs(&it.text, it)).collect();
+        let expected = ["FROM a", "RUN <<A cat <<B\none\nA\n\ttwo\nB", "COPY <<F /f\nx\nF"];
+        assert_eq!(shown, expected);
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Run<'_> {
             compression: request.compression,
             build_id: build_id(),
             ttl: request.extend_cache_ttl,
-            use_cache: request.extend_cache_ttl != Some(Duration::ZERO),
+            use_cache: !request.clear_cache && request.extend_cache_ttl != Some(Duration::ZERO),
             secrets: request.secrets.0.clone(),
             fetch: may_fetch.then_some(&*request.client as &dyn Fetch),
             proxies: proxies(request).filter_map(text).collect(),

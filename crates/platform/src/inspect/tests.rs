@@ -80,11 +80,11 @@ fn a_builder() {
         }).to_string(),
         "maintainer": "me",
     });
-    let config = json!({
+    let mut config = json!({
         "os": "linux", "architecture": "amd64", "config": { "Labels": labels },
         "rootfs": { "type": "layers", "diff_ids": [Digest::of(b"base"), Digest::of(b"a")] },
     });
-    let found = inspect(&image(config)).unwrap();
+    let found = inspect(&image(config.clone())).unwrap();
     let builder = found.builder.unwrap();
     assert_eq!(builder.buildpacks.len(), 2);
     assert_eq!(builder.run_images, [("run".to_owned(), vec!["other/run".to_owned()])]);
@@ -95,6 +95,9 @@ fn a_builder() {
     assert_eq!(found.layers[1].name, "a@1");
     assert_eq!(found.labels["maintainer"], "me");
     assert!(found.app.is_none());
+    // As `pack` writes that there are none.
+    config["config"]["Labels"][builder::EXTENSION_ORDER] = json!("null");
+    assert!(inspect(&image(config)).unwrap().builder.unwrap().order_extensions.is_empty());
 }
 
 #[test]

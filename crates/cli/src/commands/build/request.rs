@@ -1,8 +1,10 @@
 //! From what was typed to what the platform is asked for.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use events::Events as _;
 use oci::{ImageName, Platform, Reference};
 use platform::build::{BuildRequest, HostEnv, RestoreMode};
 use platform::cache_spec::{CacheKind, CachePlace, CacheSpec};
@@ -47,6 +49,9 @@ fn request(
             args.exec_env
         )));
     }
+    let volumes = volumes(args)?;
+    let app = Path::new("/").join(&workspace);
+    volumes.iter().filter_map(|volume| volume.warning(&app)).for_each(|text| context.ui.warning(&text));
     Ok(BuildRequest {
         store,
         ids: entered.ids,
@@ -67,7 +72,7 @@ fn request(
         env_files: args.env_file.clone(),
         host_env: HostEnv(Arc::new(|name: &str| std::env::var_os(name))),
         exec_env: args.exec_env.clone(),
-        volumes: volumes(args)?,
+        volumes,
         network: args.network == Network::Host,
         uid: args.uid,
         gid: args.gid,
@@ -120,7 +125,24 @@ pub fn destination(text: &str, publish: bool) -> Result<ImageName, CommandError>
             Err(CommandError::new(format!("--publish needs a name in a registry, not `{name}`"))
                 .hint("leave out --publish to write to that place"))
         }
-        name => Ok(name),
+        name => has_a_place(name),
+    }
+}
+
+/// A layout or an archive whose folder is there: said before the work, not after it.
+pub fn has_a_place(name: ImageName) -> Result<ImageName, CommandError> {
+    let (ImageName::OciArchive { file, .. } | ImageName::DockerArchive { file, .. }) = &name else {
+        return Ok(name);
+    };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match folder.is_dir() && !file.is_dir() {
+        true => Ok(name),
+        false if file.is_dir() => {
+            Err(CommandError::new(format!("cannot write {name}: {} is a folder", file.display())))
+        }
+        false => {
+            Err(CommandError::new(format!("cannot write {name}: there is no folder {}", folder.display())))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use platform::inspect::inspect;
 use serde::Serialize;
 
 use crate::commands::inspect::human;
-use crate::commands::{Format, RegistryArgs};
+use crate::commands::{Format, RegistryArgs, not_had};
 use crate::context::Context;
 use crate::error::CommandError;
 
@@ -44,7 +44,7 @@ pub fn run(context: &Context<'_>, args: &InspectArgs) -> Result<ExitCode, Comman
     let name: ImageName = args.image.parse()?;
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     let sources = Sources { store: context.store()?, client: args.registry.client(context)? };
-    let image = inspect(&sources.open(&name, &platform)?)?;
+    let image = inspect(&sources.open(&name, &platform).map_err(|error| not_had(&name, error))?)?;
     let Some(builder) = &image.builder else {
         return Err(CommandError::new(format!(
             "{name} is not a builder: it has no label `{}`",

@@ -6,7 +6,8 @@ use clap::Args;
 use events::Events as _;
 use oci::{Digest, ImageName, Origin, Platform, Reference, Sinks, Sources};
 
-use crate::commands::{RegistryArgs, pinned};
+use crate::commands::build::has_a_place;
+use crate::commands::{RegistryArgs, not_had, pinned};
 use crate::context::Context;
 use crate::error::CommandError;
 
@@ -50,7 +51,7 @@ pub struct CopyArgs {
 
 /// Copies.
 pub fn run(context: &Context<'_>, args: &CopyArgs) -> Result<ExitCode, CommandError> {
-    let (from, to): (ImageName, ImageName) = (args.from.parse()?, args.to.parse()?);
+    let (from, to): (ImageName, _) = (args.from.parse()?, has_a_place(args.to.parse()?)?);
     let tags = args.tag.iter().map(|tag| tag.parse()).collect::<Result<Vec<Reference>, _>>()?;
     crate::signals::install()?;
     let (store, client) = (context.store()?, args.registry.client(context)?);
@@ -78,7 +79,7 @@ fn copy_one(
         (oci::Error::NoSuchPlatform { .. }, None) => {
             CommandError::new(error).hint("choose one with --platform, or copy them all with --all")
         }
-        _ => CommandError::new(error),
+        _ => not_had(from, error),
     })?;
     let found = image.platform();
     if wanted.is_some() && !platform.accepts(&found) {
@@ -104,7 +105,7 @@ fn copy_all(
     if matches!(to, ImageName::DockerArchive { .. }) {
         return Err(oci::Error::OnePlatform { place: to.to_string() }.into());
     }
-    let set = sources.open_all(from)?;
+    let set = sources.open_all(from).map_err(|error| not_had(from, error))?;
     sinks.write_all(&set, to, tags, context.ui)?;
     if !set.platforms.is_empty() {
         context.ui.info(&format!("copied for {}", set.platforms.join(", ")));

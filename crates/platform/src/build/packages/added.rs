@@ -12,8 +12,8 @@ use oci::{Image, Layer};
 use packages::PackageSet;
 use packages::sbom::{self, Origin};
 
-use super::chain;
 use super::databases::{Databases, DatabasesError};
+use super::{chain, known};
 use crate::build::bench::Bench;
 use crate::build::request::BuildRequest;
 
@@ -111,20 +111,37 @@ fn added(
     if extensions.is_empty() {
         return Ok(Vec::new());
     }
+    let diff_ids = |extension: &ExtendedBy| extension.layers.iter().map(|layer| layer.diff_id).collect();
+    let name = known::of_extensions(base, extensions.iter().map(|it| (it.origin.id.as_str(), diff_ids(it))));
+    let sets: Vec<PackageSet> = match known::read(databases.store(), &name) {
+        Some(sets) => sets,
+        None => {
+            let sets = compare(databases, base, &extensions, tree)?;
+            known::write(databases.store(), &name, &sets);
+            sets
+        }
+    };
+    let added = extensions.into_iter().map(|extension| extension.origin).zip(sets);
+    Ok(added.filter(|(_, set)| !set.is_empty()).collect())
+}
+
+/// What each extension added, of the packages that are there after the last.
+fn compare(
+    databases: &Databases<'_>,
+    base: &Image,
+    extensions: &[ExtendedBy],
+    tree: &dyn Fn(Digest) -> Option<PathBuf>,
+) -> Result<Vec<PackageSet>, DatabasesError> {
     let mut layers = base.layers().to_vec();
     let mut before = databases.of_layers(&layers, tree)?.unwrap_or_default();
     let mut found = Vec::new();
     for extension in extensions {
-        layers.extend(extension.layers);
+        layers.extend(extension.layers.iter().cloned());
         let after = databases.of_layers(&layers, tree)?.unwrap_or_default();
-        found.push((extension.origin, PackageSet::added(&before, &after)));
+        found.push(PackageSet::added(&before, &after));
         before = after;
     }
-    for (_, added) in &mut found {
-        *added = added.retained_in(&before);
-    }
-    found.retain(|(_, added)| !added.is_empty());
-    Ok(found)
+    Ok(found.iter().map(|added| added.retained_in(&before)).collect())
 }
 
 fn files(origin: &Origin, added: &PackageSet, created: &str) -> SbomFiles {

@@ -51,6 +51,11 @@ impl<'a> Databases<'a> {
         Self { store: &request.store, unpacker: unpacker(request.ids), events }
     }
 
+    /// Where what was found out is kept.
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+
     /// The packages of an image; none when it has no database. Layers that are elsewhere are fetched, because whoever
     /// goes on to extend the image needs them too.
     pub fn of_image(&self, image: &Image) -> Result<Option<PackageSet>, DatabasesError> {

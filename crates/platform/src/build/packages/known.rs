@@ -5,17 +5,16 @@
 
 use fs_err as fs;
 use oci::{Digest, Image, Store};
-use packages::PackageSet;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Changes whenever what is read, or how it is written down, does.
 const VERSION: u32 = 1;
 
 #[derive(Deserialize, Serialize)]
-struct Entry<S> {
+struct Entry<T> {
     version: u32,
-    /// None when it was looked for and nothing is known.
-    packages: Option<S>,
+    known: T,
 }
 
 /// The name of the entry of what an SBOM says of an image.
@@ -29,29 +28,40 @@ pub(super) fn of_layers(diff_ids: impl IntoIterator<Item = Digest>) -> String {
     format!("layers-{}", Digest::of(text.join("\n").as_bytes()).hex())
 }
 
+/// The name of the entry of what extensions added to an image: the diffIDs of its layers, and of those of each.
+pub(super) fn of_extensions<'a>(
+    image: &Image,
+    extensions: impl IntoIterator<Item = (&'a str, Vec<Digest>)>,
+) -> String {
+    let mut text = of_layers(image.layers().iter().map(|layer| layer.diff_id));
+    for (id, layers) in extensions {
+        text += &format!("\n{id}\n{}", of_layers(layers));
+    }
+    format!("added-{}", Digest::of(text.as_bytes()).hex())
+}
+
 /// What an entry says; none when there is none that is of use.
-pub(super) fn read(store: &Store, name: &str) -> Option<Option<PackageSet>> {
+pub(super) fn read<T: DeserializeOwned>(store: &Store, name: &str) -> Option<T> {
     let path = store.packages_dir().join(format!("{name}.json"));
     let bytes = fs::read(&path).ok()?;
-    let entry: Entry<PackageSet> = serde_json::from_slice(&bytes).ok()?;
+    let entry: Entry<T> = serde_json::from_slice(&bytes).ok()?;
     if entry.version != VERSION {
         return None;
     }
     // It is in use. Where the file cannot be touched, it is found out again some day.
     let _ = fs::File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
-    Some(entry.packages)
+    Some(entry.known)
 }
 
 /// Keeps an entry. What cannot be kept is found out again.
-pub(super) fn write(store: &Store, name: &str, set: &Option<PackageSet>) {
-    let _ = try_write(store, name, set);
+pub(super) fn write<T: Serialize>(store: &Store, name: &str, known: &T) {
+    let _ = try_write(store, name, known);
 }
 
-fn try_write(store: &Store, name: &str, set: &Option<PackageSet>) -> Result<(), oci::Error> {
+fn try_write<T: Serialize>(store: &Store, name: &str, known: &T) -> Result<(), oci::Error> {
     let dir = store.packages_dir();
     fs::create_dir_all(&dir)?;
-    let bytes = serde_json::to_vec(&Entry { version: VERSION, packages: set.as_ref() })
-        .map_err(std::io::Error::other)?;
+    let bytes = serde_json::to_vec(&Entry { version: VERSION, known }).map_err(std::io::Error::other)?;
     let mut file = tempfile::NamedTempFile::new_in(store.scratch_dir()?)?;
     std::io::Write::write_all(&mut file, &bytes)?;
     file.as_file().sync_all()?;
@@ -61,7 +71,7 @@ fn try_write(store: &Store, name: &str, set: &Option<PackageSet>) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use packages::{Manager, Package};
+    use packages::{Manager, Package, PackageSet};
 
     use super::*;
 
@@ -71,9 +81,10 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let name = of_layers([Digest::of(b"one"), Digest::of(b"two")]);
         assert_ne!(name, of_layers([Digest::of(b"two"), Digest::of(b"one")]));
-        assert_eq!(read(&store, &name), None);
-        write(&store, &name, &None);
-        assert_eq!(read(&store, &name), Some(None));
+        type Known = Option<PackageSet>;
+        assert_eq!(read::<Known>(&store, &name), None);
+        write(&store, &name, &None::<PackageSet>);
+        assert_eq!(read::<Known>(&store, &name), Some(None));
         let set = PackageSet::new(None, vec![Package::new(Manager::Deb, "libpq5", "15")]);
         write(&store, &name, &Some(set.clone()));
         assert_eq!(read(&store, &name), Some(Some(set)));
@@ -84,11 +95,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         fs::create_dir_all(store.packages_dir()).unwrap();
-        for text in
-            [r#"{"version": 0, "packages": {"packages": []}}"#, "{", r#"{"version": 1, "packages": 3}"#]
-        {
+        for text in [r#"{"version": 0, "known": {"packages": []}}"#, "{", r#"{"version": 1, "known": 3}"#] {
             fs::write(store.packages_dir().join("it.json"), text).unwrap();
-            assert_eq!(read(&store, "it"), None, "{text}");
+            assert_eq!(read::<PackageSet>(&store, "it"), None, "{text}");
         }
     }
 }
