@@ -4,6 +4,7 @@
 //! below it has the attribute `user.overlay.opaque`. The overlay must not be mounted any more while an upper is moved.
 //! Not here: mounting; making a layer of an upper.
 
+mod changes;
 mod reduce;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
 use crate::root::{DIRECTORY, Root};
 use crate::walk::Walk;
+pub use changes::Snapshot;
 pub(crate) use reduce::is_carrier;
 pub use reduce::{Reduced, reduce};
 

@@ -12,7 +12,7 @@ use fs_err as fs;
 use layer::Digest;
 use layer::pack::{self, Ids as LayerIds, Tree};
 use oci::store::{CacheMount, Sharing as StoreSharing};
-use sandbox::{GuestMount, Ids, Mount as OwnMount, Network, Overlay};
+use sandbox::{GuestMount, Ids, Mount as OwnMount, Overlay};
 
 use super::Engine;
 use super::error::{Failed, StepError};
@@ -26,6 +26,8 @@ use crate::instruction::{Mount, MountKind, Sharing, Word};
 const SECRETS: &str = "/run/secrets";
 /// Files of the sandbox's own that an image may have as links to nowhere.
 const NETWORK_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+/// Where the sandbox mounts file systems, and what every program expects, with their modes.
+const FOLDERS: [(&str, u32); 4] = [("/dev", 0o755), ("/proc", 0o755), ("/sys", 0o755), ("/tmp", 0o1777)];
 
 /// A mount of a `RUN`, its place and its content found.
 #[derive(Debug)]
@@ -106,7 +108,6 @@ impl Mounts {
     pub fn prepare(
         steps: &[MountStep],
         cwd: &Path,
-        network: Network,
         bench: &Bench<'_, '_>,
         engine: &Engine<'_>,
     ) -> Result<Self, Failed> {
@@ -118,21 +119,25 @@ impl Mounts {
             _own: Vec::new(),
         };
         let place = Place::open(&bench.root)?;
-        mounts.make(&place, cwd, false)?;
-        for path in NETWORK_FILES.iter().filter(|_| network == Network::Host) {
-            mounts.make(&place, Path::new(path), true)?;
+        // In an overlay these are there, from the lowest tree.
+        for (path, mode) in FOLDERS {
+            mounts.make(&place, Path::new(path), mode, false)?;
+        }
+        mounts.make(&place, cwd, 0o755, false)?;
+        for path in NETWORK_FILES {
+            mounts.make(&place, Path::new(path), 0o755, true)?;
         }
         for (number, step) in steps.iter().enumerate() {
             let Some(mount) = mounts.guest_mount(step, number, bench, engine)? else { continue };
             let is_file = matches!(&mount, GuestMount::Bind { source, .. } if !source.is_dir());
-            mounts.make(&place, &step.target, is_file)?;
+            mounts.make(&place, &step.target, 0o755, is_file)?;
             mounts.guest.push(mount);
         }
         Ok(mounts)
     }
 
     /// Makes what is missing of a place where something is mounted.
-    fn make(&mut self, place: &Place, path: &Path, is_file: bool) -> Result<(), StepError> {
+    fn make(&mut self, place: &Place, path: &Path, mode: u32, is_file: bool) -> Result<(), StepError> {
         let in_image = |source| StepError::InImage { path: path.to_owned(), source };
         let mut found = place.find(path).map_err(in_image)?;
         if found.exists() {
@@ -143,7 +148,7 @@ impl Mounts {
             self.made.push(path.to_owned());
             Ok(())
         };
-        let dir = place.make_dirs(&found, 0o755, &mut note).map_err(in_image)?;
+        let dir = place.make_dirs(&found, mode, &mut note).map_err(in_image)?;
         if let Some(name) = name {
             place.make_file(&dir, &name, 0o644).map_err(in_image)?;
             self.made.push(found.path().join(name));

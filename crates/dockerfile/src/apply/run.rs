@@ -93,7 +93,7 @@ impl RunStep {
             Some(Network::None) => sandbox::Network::None,
             _ => engine.network,
         };
-        let mut mounts = Mounts::prepare(&self.mounts, &self.cwd, network, bench, engine)?;
+        let mut mounts = Mounts::prepare(&self.mounts, &self.cwd, bench, engine)?;
         let mut spec = self.spec(bench, engine, &user, &mut mounts)?;
         spec.network = network;
         spec.mounts.append(&mut mounts.guest);

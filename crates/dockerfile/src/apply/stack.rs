@@ -1,16 +1,17 @@
 //! The file system below a step and in it.
 //!
 //! Below are the trees of earlier steps and of the base image, which is unpacked when the first step needs it; lowest
-//! of all are empty mount points, so that a sandbox need not make any. In the step is an upper of its own.
+//! of all are empty mount points, so that a sandbox need not make any. In the step is an upper of its own. Where no
+//! overlay can be mounted, a step is made in a copy, and what it changed is told from the kernel's notes.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use layer::overlay::{Reduced, reduce};
-use layer::{PathError, Root};
+use layer::overlay::{Reduced, Snapshot, reduce};
+use layer::{CopyOptions, PathError, Root};
 use oci::Image;
 use oci::passwd::User;
 use sandbox::{Mount, Overlay};
@@ -27,6 +28,14 @@ pub(super) struct Stack<'a> {
     /// Of the steps so far, lowest first.
     trees: Vec<PathBuf>,
     home: OnceCell<Home>,
+    /// No overlay can be mounted.
+    copies: Cell<bool>,
+}
+
+/// What is there so far, to be read.
+struct View {
+    path: PathBuf,
+    _mount: Option<Mount>,
 }
 
 /// A folder of ours in the store's scratch space.
@@ -41,7 +50,8 @@ impl Drop for Home {
 
 impl<'a> Stack<'a> {
     pub fn new(engine: &'a Engine<'a>, image: &'a Image) -> Self {
-        Self { engine, image, base: OnceCell::new(), trees: Vec::new(), home: OnceCell::new() }
+        let (base, home) = (OnceCell::new(), OnceCell::new());
+        Self { engine, image, base, trees: Vec::new(), home, copies: Cell::new(false) }
     }
 
     /// Puts what a step changed on top.
@@ -90,8 +100,8 @@ impl<'a> Stack<'a> {
 
     /// The user that the image knows by this text.
     pub fn user(&self, text: &str) -> Result<User, StepError> {
-        let view = self.mount_view("view")?;
-        Ok(User::find(&Root::open(view.target())?, text)?)
+        let view = self.view("view")?;
+        Ok(User::find(&Root::open(&view.path)?, text)?)
     }
 
     /// Whether looking up a user takes no unpacking.
@@ -99,11 +109,48 @@ impl<'a> Stack<'a> {
         Ok(self.base.get().is_some() || self.engine.store.is_unpacked(self.image, self.engine.unpacker)?)
     }
 
-    /// Mounts what is there so far, to be read.
-    fn mount_view(&self, name: &str) -> Result<Mount, StepError> {
+    /// What is there so far, to be read.
+    fn view(&self, name: &str) -> Result<View, StepError> {
         let target = self.home()?.join(name);
         fs::create_dir_all(&target)?;
-        Ok(Overlay { lowers: self.lowers()?, ..Overlay::default() }.mount(&target)?)
+        match self.mount(Overlay { lowers: self.lowers()?, ..Overlay::default() }, &target)? {
+            Some(mount) => Ok(View { path: target, _mount: Some(mount) }),
+            None => Ok(View { path: self.flat()?, _mount: None }),
+        }
+    }
+
+    /// Mounts an overlay where that can be done. Where it cannot, it is said once.
+    fn mount(&self, overlay: Overlay, target: &Path) -> Result<Option<Mount>, StepError> {
+        if self.copies.get() {
+            return Ok(None);
+        }
+        match overlay.mount(target) {
+            Ok(mount) => Ok(Some(mount)),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                self.engine.events.info(&format!(
+                    "No overlay can be mounted here, so the image is copied for each step that is made: {error}: {cause}"
+                ));
+                self.copies.set(true);
+                Ok(None)
+            }
+        }
+    }
+
+    /// What is there so far as one tree, which nobody may change.
+    fn flat(&self) -> Result<PathBuf, StepError> {
+        let lowers = self.lowers()?;
+        let (own, base) = lowers.split_at(self.trees.len());
+        let base = self.engine.store.flat(base)?;
+        if own.is_empty() {
+            return Ok(base);
+        }
+        let dir = self.home()?.join(format!("flat-{}", own.len()));
+        if !dir.exists() {
+            let all: Vec<_> = own.iter().cloned().chain([base]).collect();
+            layer::flatten(&all, &dir)?;
+        }
+        Ok(dir)
     }
 
     /// A place to make a step in.
@@ -118,9 +165,15 @@ impl<'a> Stack<'a> {
         copy_mode_and_owner(&lowers[0], &upper)?;
         lowers.push(self.home()?.join("skeleton"));
         let overlay = Overlay { lowers, upper: Some(upper.clone()), work: Some(work), read_only: false };
-        let mount = overlay.mount(&root)?;
-        // From here on the folder goes with the home: a work folder of mode 000 is no matter for `TempDir`.
-        Ok(Bench { stack: self, root, upper, mount: Some(mount), dir: dir.keep() })
+        let way = match self.mount(overlay, &root)? {
+            Some(mount) => Way::Overlay(Some(mount)),
+            None => {
+                layer::copy_tree(&self.flat()?, &root, &CopyOptions::default())?;
+                Way::Copy(Snapshot::of(&root)?)
+            }
+        };
+        // From here on the folder goes with the bench: a work folder of mode 000 is no matter for `TempDir`.
+        Ok(Bench { stack: self, root, upper, way, dir: dir.keep() })
     }
 }
 
@@ -130,8 +183,15 @@ pub(super) struct Bench<'s, 'a> {
     /// The mounted root file system.
     pub root: PathBuf,
     upper: PathBuf,
-    mount: Option<Mount>,
+    way: Way,
     dir: PathBuf,
+}
+
+/// How the root file system of a step came about.
+enum Way {
+    Overlay(Option<Mount>),
+    /// As a copy, which was like this.
+    Copy(Snapshot),
 }
 
 /// What a step changed.
@@ -156,17 +216,18 @@ impl Bench<'_, '_> {
     /// Ends the step, and says what it changed: what is to be kept of it has to move away before this is dropped.
     /// `owner` is who it ran as, for where there is one id only.
     pub fn finish(&mut self, owner: (u32, u32)) -> Result<Result<Changes, Forbidden>, StepError> {
-        if let Some(mount) = self.mount.take() {
-            mount.unmount()?;
-        }
         let tree = self.upper.clone();
+        match &mut self.way {
+            Way::Overlay(mount) => mount.take().map_or(Ok(()), Mount::unmount)?,
+            Way::Copy(before) => before.take_changes(&self.root, &tree)?,
+        }
         if fs::read_dir(&tree)?.next().is_none() {
             return Ok(Ok(Changes { tree, reduced: Reduced::default() }));
         }
-        let view = self.stack.mount_view("below")?;
+        let view = self.stack.view("below")?;
         let single = self.stack.engine.ids == sandbox::Ids::Single;
-        let mut reduced = reduce(&tree, view.target(), single.then_some(owner))?;
-        let below = Root::open(view.target())?;
+        let mut reduced = reduce(&tree, &view.path, single.then_some(owner))?;
+        let below = Root::open(&view.path)?;
         for path in &self.stack.engine.forbidden {
             match look_for(&tree, path, &below)? {
                 Touched::No => {}
@@ -179,16 +240,17 @@ impl Bench<'_, '_> {
         }
         if reduced.entries == 0 {
             // What held a folder that was dropped.
-            reduced = reduce(&tree, view.target(), None)?;
+            reduced = reduce(&tree, &view.path, None)?;
         }
-        view.unmount()?;
         Ok(Ok(Changes { tree, reduced }))
     }
 }
 
 impl Drop for Bench<'_, '_> {
     fn drop(&mut self) {
-        self.mount = None;
+        if let Way::Overlay(mount) = &mut self.way {
+            *mount = None;
+        }
         let _ = sandbox::remove_tree(&self.dir);
     }
 }

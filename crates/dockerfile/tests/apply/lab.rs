@@ -36,19 +36,42 @@ pub struct Lab {
     pub ids: Ids,
     pub heard: Heard,
     made: RefCell<Vec<String>>,
+    /// On which no other overlay can be mounted.
+    overlay: Option<sandbox::Mount>,
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        if self.overlay.is_some() {
+            let _ = sandbox::remove_tree(self.store.dir());
+            self.overlay = None;
+            let _ = sandbox::remove_tree(&self.temp.path().join("work"));
+        }
         // Trees of other ids and work folders of mode 000.
         let _ = sandbox::remove_tree(&self.temp.path().join("store"));
     }
 }
 
 impl Lab {
-    pub fn new(ids: Ids) -> Self {
+    /// A new one; `copies` puts its store where no overlay can be mounted.
+    pub fn new(ids: Ids, copies: bool) -> Self {
         let temp = tempfile::tempdir().expect("a folder");
-        let store = Store::open(temp.path().join("store")).expect("a store");
+        let place = temp.path().join("store");
+        let overlay = copies.then(|| {
+            let [lower, upper, work] = ["lower", "upper", "work"].map(|name| temp.path().join(name));
+            for folder in [&lower, &upper, &work, &place] {
+                fs_err::create_dir(folder).expect("made");
+            }
+            let overlay = sandbox::Overlay {
+                lowers: vec![lower],
+                upper: Some(upper),
+                work: Some(work),
+                read_only: false,
+            };
+            overlay.mount(&place).expect("an overlay")
+        });
+        let store = if copies { place.join("store") } else { place };
+        let store = Store::open(store).expect("a store");
         fs_err::create_dir(temp.path().join("context")).expect("a context");
         let image = open(Base::Small.layout().path());
         Self {
@@ -58,6 +81,7 @@ impl Lab {
             ids,
             heard: Heard::default(),
             made: RefCell::default(),
+            overlay,
         }
     }
 
@@ -103,7 +127,7 @@ impl Lab {
             "nothing is left in the scratch folder"
         );
         let mounts = fs_err::read_to_string("/proc/self/mountinfo").expect("mounts");
-        assert!(!mounts.contains(&*self.path("store").to_string_lossy()), "no mount is left");
+        assert!(!mounts.contains(&*self.store.dir().join("tmp").to_string_lossy()), "no mount is left");
         if let Ok(applied) = &result {
             let layers = applied.new_layers.iter().map(|it| it.layer.diff_id.to_string());
             self.made.borrow_mut().extend(layers);

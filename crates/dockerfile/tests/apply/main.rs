@@ -92,16 +92,25 @@ fn suite(digests: &str, filters: &[&str]) -> ExitCode {
         if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter)) {
             continue;
         }
-        let lab = Lab::new(entered.ids);
-        let passed = catch_unwind(AssertUnwindSafe(|| case(&lab))).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += usize::from(!passed);
+        let lab = Lab::new(entered.ids, false);
+        failed += usize::from(!passes(name, case, &lab));
         for line in lab.layers() {
             made += &format!("{name}: {line}\n");
         }
     }
+    for (name, case) in running::ON_COPIES {
+        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
+            failed += usize::from(!passes(name, *case, &Lab::new(entered.ids, true)));
+        }
+    }
     fs_err::write(digests, made).expect("written");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn passes(name: &str, case: fn(&Lab), lab: &Lab) -> bool {
+    let passed = catch_unwind(AssertUnwindSafe(|| case(lab))).is_ok();
+    println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+    passed
 }
 
 /// Whether the disk can say whose files are.

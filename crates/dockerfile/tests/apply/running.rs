@@ -27,6 +27,15 @@ pub const CASES: &[Case] = &[
     ("trees_for_a_build_image", trees),
 ];
 
+/// Those that are tried where no overlay can be mounted, too.
+pub const ON_COPIES: &[Case] = &[
+    ("on_copies_a_run_leaves_what_it_changed", changes),
+    ("on_copies_a_run_that_changes_nothing_is_no_layer", nothing),
+    ("on_copies_mount_points_are_no_change", mount_points),
+    ("on_copies_users", users),
+    ("on_copies_it_is_said", copies),
+];
+
 fn changes(lab: &Lab) {
     let applied = lab.run("USER root\nRUN echo hello; mkdir -p /opt/a && echo 1 > /opt/a/file && touch /etc/os-release\nUSER cnb");
     assert_eq!(lab.output(), "hello\n");
@@ -231,6 +240,18 @@ fn mount_points(lab: &Lab) {
         run("USER 0\nRUN echo 1 > /run/mine\nUSER 1000"),
         ["drwxr-xr-x 0/0 /run", "-rw-r--r-- 0/0 /run/mine"]
     );
+}
+
+fn copies(lab: &Lab) {
+    let applied =
+        lab.run("USER root\nRUN echo 1 > /etc/a\nRUN echo 2 >> /etc/a\nCOPY <<E /etc/b\nb\nE\nUSER cnb");
+    let said = lab.told().iter().filter(|line| line.contains("No overlay can be mounted here")).count();
+    assert_eq!(said, 1, "{:?}", lab.told());
+    assert_eq!(
+        lab.entries(&applied),
+        ["-rw-r--r-- 0/0 /etc/a", "-rw-r--r-- 0/0 /etc/a", "-rw-r--r-- 0/0 /etc/b"]
+    );
+    assert_eq!(lab.read(&applied, "etc/a").as_deref(), Some("1\n2\n"));
 }
 
 fn cache_mounts(lab: &Lab) {
