@@ -1,25 +1,17 @@
 //! The real buildpack, called as a lifecycle calls it, and the real runner.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-struct Build {
-    root: tempfile::TempDir,
-}
+use testkit::Stage;
+
+struct Build(Stage);
 
 impl Build {
     fn new(files: &[(&str, &str)]) -> Self {
-        let build = Build { root: tempfile::tempdir().unwrap() };
-        for dir in ["app", "layers", "platform/env", "buildpack/bin"] {
-            fs_err::create_dir_all(build.path(dir)).unwrap();
-        }
-        fs_err::write(build.path("buildpack/buildpack.toml"), include_str!("../buildpack.toml")).unwrap();
-        fs_err::write(build.path("plan.toml"), "").unwrap();
-        for name in ["detect", "build"] {
-            let program = env!("CARGO_BIN_EXE_pannier-buildpack-procfile");
-            symlink(program, build.path("buildpack/bin").join(name)).unwrap();
-        }
+        let program = env!("CARGO_BIN_EXE_pannier-buildpack-procfile");
+        let build = Build(Stage::new(include_str!("../buildpack.toml"), program));
         fs_err::copy(env!("CARGO_BIN_EXE_pannier-procfile-run"), build.path("buildpack/bin/procfile-run"))
             .unwrap();
         for (name, content) in files {
@@ -31,28 +23,15 @@ impl Build {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    fn call(&self, program: &str, arguments: &[&str]) -> Output {
-        Command::new(self.path("buildpack/bin").join(program))
-            .args(arguments.iter().map(|name| self.path(name)))
-            .current_dir(self.path("app"))
-            .env("CNB_BUILDPACK_DIR", self.path("buildpack"))
-            .env("CNB_TARGET_OS", "linux")
-            .env("CNB_TARGET_ARCH", "amd64")
-            .env("CNB_TARGET_DISTRO_NAME", "any")
-            .env("CNB_TARGET_DISTRO_VERSION", "1")
-            .output()
-            .unwrap()
+        self.0.path(name)
     }
 
     fn detect(&self) -> Output {
-        self.call("detect", &["platform", "plan.toml"])
+        self.0.detect()
     }
 
     fn build(&self) -> Output {
-        self.call("build", &["layers", "platform", "plan.toml"])
+        self.0.build()
     }
 
     fn launch(&self) -> String {

@@ -1,26 +1,16 @@
 //! The real buildpack, called as a lifecycle calls it.
 
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::{Command, Output};
 
-struct Build {
-    root: tempfile::TempDir,
-}
+use testkit::Stage;
+
+struct Build(Stage);
 
 impl Build {
     fn new(files: &[&str]) -> Self {
-        let build = Build { root: tempfile::tempdir().unwrap() };
-        for dir in ["app", "layers", "platform/env", "buildpack/bin"] {
-            fs_err::create_dir_all(build.path(dir)).unwrap();
-        }
-        fs_err::write(build.path("buildpack/buildpack.toml"), include_str!("../buildpack.toml")).unwrap();
+        let program = env!("CARGO_BIN_EXE_pannier-buildpack-static-site");
+        let build = Build(Stage::new(include_str!("../buildpack.toml"), program));
         fs_err::write(build.path("buildpack/bin/static-server"), "the server").unwrap();
-        fs_err::write(build.path("plan.toml"), "").unwrap();
-        for name in ["detect", "build"] {
-            let program = env!("CARGO_BIN_EXE_pannier-buildpack-static-site");
-            symlink(program, build.path("buildpack/bin").join(name)).unwrap();
-        }
         for name in files {
             let path = build.path("app").join(name);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
@@ -30,20 +20,7 @@ impl Build {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    fn call(&self, program: &str, arguments: &[&str]) -> Output {
-        Command::new(self.path("buildpack/bin").join(program))
-            .args(arguments.iter().map(|name| self.path(name)))
-            .current_dir(self.path("app"))
-            .env("CNB_BUILDPACK_DIR", self.path("buildpack"))
-            .env("CNB_TARGET_OS", "linux")
-            .env("CNB_TARGET_ARCH", "amd64")
-            .env("CNB_TARGET_DISTRO_NAME", "any")
-            .env("CNB_TARGET_DISTRO_VERSION", "1")
-            .output()
-            .unwrap()
+        self.0.path(name)
     }
 }
 
@@ -56,7 +33,7 @@ fn an_index_or_a_public_folder_is_a_site() {
         (&["index.htm", "sub/index.html"], 100),
         (&[], 100),
     ] {
-        let output = Build::new(files).call("detect", &["platform", "plan.toml"]);
+        let output = Build::new(files).0.detect();
         assert_eq!(output.status.code(), Some(code), "{files:?}");
         let said = if code == 0 { "" } else { "no index.html and no folder 'public'\n" };
         assert_eq!(String::from_utf8(output.stdout).unwrap(), said);
@@ -70,7 +47,7 @@ fn the_site_is_served_by_the_server_in_a_layer() {
         (&["index.html", "public/index.html"], "public", "public"),
     ] {
         let build = Build::new(files);
-        let output = build.call("build", &["layers", "platform", "plan.toml"]);
+        let output = build.0.build();
         assert!(output.status.success(), "{output:?}");
         let said = String::from_utf8(output.stdout).unwrap();
         assert_eq!(said, format!("serving {shown} on $PORT (8080 when not set)\n"));

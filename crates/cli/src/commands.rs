@@ -55,6 +55,15 @@ pub fn not_had(name: &ImageName, error: impl Into<CommandError>) -> CommandError
     }
 }
 
+/// The network that a program in a sandbox sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Network {
+    /// This machine's
+    Host,
+    /// Only a loopback of its own
+    None,
+}
+
 /// Runs the verb that was asked for.
 pub fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, CommandError> {
     let context = Context::from_environment(&cli.global, ui)?;

@@ -20,7 +20,6 @@
 
 pub mod archive;
 pub mod auth;
-mod decode;
 pub mod error;
 pub mod image;
 pub mod image_set;

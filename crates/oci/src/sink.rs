@@ -234,14 +234,14 @@ fn push_all(
 /// The layers of an archive that is being written, as events.
 struct Shown<'a> {
     events: &'a dyn Events,
-    done: std::cell::RefCell<std::collections::BTreeMap<layer::Digest, u64>>,
+    done: std::sync::Mutex<std::collections::BTreeMap<layer::Digest, u64>>,
 }
 
 impl Shown<'_> {
     fn progress(&self, layer: &Layer, bytes: u64) {
         let blob = &layer.descriptor;
         let (kind, id) = (layer.moving(), blob.digest.to_string());
-        let mut all = self.done.borrow_mut();
+        let mut all = self.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let done = all.entry(blob.digest).or_insert_with(|| {
             self.events.event(Event::TransferStarted { kind, id: &id, total: Some(blob.size) });
             0

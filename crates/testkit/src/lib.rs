@@ -9,6 +9,7 @@
 //! | [`image`] | images out of layers, written as OCI layouts |
 //! | [`base`] | base images: small ones (one each with records of apk and rpm), Debian, distroless |
 //! | [`deb`] | Debian packages and a repository of them |
+//! | [`stage`] | calling a buildpack's own programs without a lifecycle |
 //! | [`buildpack`], [`builder`] | buildpacks out of shell scripts, builder images out of buildpacks |
 //! | [`registry`] | registries: one in this process with faults, and Debian's `docker-registry` |
 //! | [`read`] | what an image in a layout or an archive contains |
@@ -26,6 +27,7 @@ pub mod needs;
 pub mod person;
 pub mod read;
 pub mod registry;
+pub mod stage;
 pub mod tree;
 
 pub use base::Base;
@@ -37,4 +39,5 @@ pub use machine::{Machine, Output};
 pub use person::Person;
 pub use read::ReadImage;
 pub use registry::{DockerRegistry, Registry};
+pub use stage::Stage;
 pub use tree::Tree;

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::Network;
 use crate::context::Context;
 use crate::error::CommandError;
 
@@ -152,15 +153,6 @@ pub struct BuildArgs {
     pub pull_policy: Option<String>,
     #[command(flatten)]
     pub registry: super::RegistryArgs,
-}
-
-/// The network that buildpacks see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Network {
-    /// The host's.
-    Host,
-    /// Only a loopback of its own.
-    None,
 }
 
 /// How cached layers come back.

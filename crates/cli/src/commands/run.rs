@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use events::Events as _;
 use oci::{Image, ImageName, Platform, Sources};
 use platform::env_file;
@@ -16,7 +16,7 @@ use platform::run::{ImageError, RunError, RunRequest};
 use platform::volume::Volume;
 use sandbox::{Failure, SpawnError};
 
-use super::not_had;
+use super::{Network, not_had};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals;
@@ -77,15 +77,6 @@ pub struct RunArgs {
     pub platform: Option<Platform>,
     #[command(flatten)]
     pub registry: super::RegistryArgs,
-}
-
-/// The network that the program sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Network {
-    /// This machine's
-    Host,
-    /// Only a loopback of its own
-    None,
 }
 
 /// The exit code of the launcher when it cannot start a process (platform specification, "launcher").

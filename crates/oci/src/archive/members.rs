@@ -298,10 +298,8 @@ fn pax(extended: &mut Extended, mut records: &[u8]) -> Option<()> {
 
 /// Uncompresses a whole archive into a nameless file.
 fn uncompress(file: fs::File, path: &Path, scratch: &Path) -> Result<std::fs::File> {
-    let mut start = [0; 4];
-    let count = file.file().read_at(&mut start, 0)?;
     let mut plain = tempfile::tempfile_in(scratch)?;
-    let mut reader = crate::decode::decoder(file, Compression::detect(&start[..count]))?;
+    let mut reader = layer::unpack::decompressed(file)?;
     io::copy(&mut reader, &mut plain)
         .map_err(|error| Error::invalid(format!("archive {}", path.display()), error.to_string()))?;
     Ok(plain)

@@ -21,7 +21,7 @@ use crate::reference::Reference;
 const MTIME: u64 = 315_532_801;
 
 /// Hears of the bytes of a layer that were read; a read of nothing is its end.
-pub type Progress<'a> = dyn Fn(&Layer, u64) + 'a;
+pub type Progress<'a> = dyn Fn(&Layer, u64) + Sync + 'a;
 
 /// Writes `image` as an `oci-archive` at `path`. `refs` are its names there (`org.opencontainers.image.ref.name`);
 /// `names` those Docker gives it when it loads the archive. `progress` hears of the bytes of each layer.
@@ -193,7 +193,7 @@ impl Archive {
         let mut reader = Counted { inner: layer.open()?, layer, progress };
         let mut hasher = layer::Hasher::new();
         {
-            let mut tar = crate::decode::decoder(&mut reader, compression(layer)?)?;
+            let mut tar = layer::unpack::decompressed(&mut reader)?;
             let mut buffer = vec![0; 256 << 10];
             loop {
                 let count = tar.read(&mut buffer).map_err(Error::from_io)?;

@@ -228,18 +228,14 @@ impl ErrorKind {
 
     /// True when nobody could be reached: another host may do.
     pub(super) fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::HostNotFound { .. }
-                | Self::NoNameService { .. }
-                | Self::Refused { .. }
-                | Self::TimedOut { .. }
-                | Self::UnknownAuthority { .. }
-                | Self::ClientCertificate { .. }
-                | Self::Tls { .. }
-                | Self::Connection { .. }
-                | Self::Proxy { .. }
-        )
+        self.is_out_of_reach()
+            || matches!(
+                self,
+                Self::UnknownAuthority { .. }
+                    | Self::ClientCertificate { .. }
+                    | Self::Tls { .. }
+                    | Self::Proxy { .. }
+            )
     }
 
     fn hint(&self) -> Option<String> {

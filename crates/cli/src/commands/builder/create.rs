@@ -146,10 +146,14 @@ fn failure(error: CreateError) -> CommandError {
         CreateError::Module { source: ModuleError::Descriptor(error), .. } => snippet(error),
         _ => None,
     };
-    let mut error = CommandError::new(error);
-    error.hints.extend(hint);
+    let mut error = hint.into_iter().fold(CommandError::new(error), CommandError::hint);
     error.detail = detail;
     error
+}
+
+/// True for what could be a path as well as an image.
+fn is_bare_name(locator: &str) -> bool {
+    !locator.contains(':')
 }
 
 fn hint(error: &CreateError) -> Option<String> {
@@ -161,6 +165,11 @@ fn hint(error: &CreateError) -> Option<String> {
         | CreateError::Write { source, .. }
         | CreateError::Sink { source, .. }
         | CreateError::Store(source) => source.hint(),
+        CreateError::Module { locator, source: ModuleError::Image { .. }, .. } if is_bare_name(locator) => {
+            Some(format!(
+                "there is no file or folder `{locator}` beside the configuration, so it is an image"
+            ))
+        }
         CreateError::Module { source, .. } => module_hint(source),
         CreateError::Targets { .. } => Some("choose one with --platform".to_owned()),
         CreateError::Platform { .. } => Some("ask for another platform with --platform".to_owned()),

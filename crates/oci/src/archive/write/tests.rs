@@ -1,5 +1,6 @@
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fs_err as fs;
 
@@ -83,9 +84,12 @@ fn docker_archives_are_read_back() {
     let path = temp.path().join("a.tar");
     let (_memory, image) = mixed();
     let names: Vec<Reference> = ["me/app:v1", "me/app:v2"].map(|name| name.parse().unwrap()).to_vec();
-    let bytes = std::cell::Cell::new(0);
-    docker_archive(&path, &image, &names, &|_, count| bytes.set(bytes.get() + count)).unwrap();
-    assert_eq!(bytes.get(), image.layers().iter().map(|layer| layer.descriptor.size).sum::<u64>());
+    let bytes = AtomicU64::new(0);
+    docker_archive(&path, &image, &names, &|_, count| {
+        bytes.fetch_add(count, Ordering::Relaxed);
+    })
+    .unwrap();
+    assert_eq!(bytes.into_inner(), image.layers().iter().map(|layer| layer.descriptor.size).sum::<u64>());
 
     let archive = DockerArchive::open(&path, temp.path()).unwrap();
     assert_eq!(archive.names().collect::<Vec<_>>(), ["docker.io/me/app:v1", "docker.io/me/app:v2"]);
