@@ -355,9 +355,20 @@ fn same_config(one: &oci::ImageConfig, other: &oci::ImageConfig) -> bool {
     without(one) == without(other)
 }
 
+/// An instruction in a message that shows its place as well: without the spaces of continued lines, and not all of it
+/// when it is long.
+fn brief(text: &str) -> String {
+    const LONGEST: usize = 72;
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
 /// Says where in its file something failed.
 fn locate(failed: Failed, source: &Source<'_>, instruction: &Instruction) -> ApplyError {
-    let text = &instruction.text;
+    let text = brief(&instruction.text);
     let at = |message: String| source.dockerfile.error(&instruction.span, message);
     match failed {
         Failed::Source(error) => ApplyError::Source(error),
@@ -372,5 +383,16 @@ fn locate(failed: Failed, source: &Source<'_>, instruction: &Instruction) -> App
         Failed::Step(source_error) => {
             ApplyError::Step { at: at(format!("cannot apply `{text}`")), source: source_error }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_instructions_are_cut() {
+        assert_eq!(brief("RUN a     && b"), "RUN a && b");
+        assert_eq!(brief(&"é".repeat(73)), format!("{}…", "é".repeat(72)));
     }
 }

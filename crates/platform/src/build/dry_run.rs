@@ -188,9 +188,27 @@ fn dry_step(step: &PlannedStep, file: &GeneratedDockerfile) -> DryStep {
         Cached::Unknown => StepState::Unknown,
         Cached::Config => StepState::Config,
     };
-    let instruction = file.dockerfile.instructions.iter().find(|it| it.line == step.line);
-    let instruction = instruction.map_or_else(|| step.text.clone(), |it| with_heredocs(&step.text, it));
+    let written = file.dockerfile.instructions.iter().find(|it| it.line == step.line);
+    let instruction = written.map_or_else(|| step.text.clone(), |written| shown(step, written, file));
     DryStep { line: step.line, instruction, state }
+}
+
+/// An instruction with its variables filled in, as far as that is not the shell's to do.
+fn shown(step: &PlannedStep, written: &Instruction, file: &GeneratedDockerfile) -> String {
+    let value = |name: &str| file.args.iter().find(|(given, _)| given == name).map(|(_, value)| value);
+    match &written.kind {
+        InstructionKind::Arg(args) => match args.as_slice() {
+            [arg] if value(&arg.name).is_some() => {
+                format!("ARG {}={}", arg.name, value(&arg.name).cloned().unwrap_or_default())
+            }
+            _ => step.text.clone(),
+        },
+        // Its lines stay what they are when nothing is filled in.
+        InstructionKind::Run(_) if step.text == written.text => {
+            file.dockerfile.text()[written.span.clone()].trim_end().to_owned()
+        }
+        _ => with_heredocs(&step.text, written),
+    }
 }
 
 /// An instruction's line with the here-documents that follow it, as they are in the file.
