@@ -14,13 +14,11 @@ use super::error::{Failed, StepError};
 use super::key::Key;
 use super::mounts::{MountStep, Mounts};
 use super::stack::Bench;
-use super::state::State;
+use super::state::{DEFAULT_PATH, State};
 use super::step::{Inputs, working_dir};
 use super::{Engine, config};
 use crate::instruction::{Network, Run, Script};
 
-/// Where programs are looked up when the image does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where a here-document that is a program is; `/dev` is no part of an image.
 const SCRIPT: &str = "/dev/pipes/script";
 /// How much of what a program wrote is told when it fails.

@@ -8,6 +8,9 @@ use crate::error::SourceError;
 use crate::instruction::{Arg, Instruction, InstructionKind, Script};
 use crate::parse::Dockerfile;
 
+/// Where programs are looked up when the image does not say.
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The variable that is another one in each build: only what names it depends on it.
 pub(super) const BUILD_ID: &str = "build_id";
 
@@ -77,7 +80,10 @@ impl State {
             return self.global.get(name).cloned().flatten();
         }
         self.config.config.env_var(name).map(str::to_owned).or_else(|| {
-            self.declared.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.clone())
+            let declared = self.declared.iter().find(|(known, _)| known == name);
+            // What programs get when nobody says, so that `ENV PATH=/own:$PATH` adds to it.
+            let default = (name == "PATH").then(|| DEFAULT_PATH.to_owned());
+            declared.and_then(|(_, value)| value.clone()).or(default)
         })
     }
 
@@ -167,6 +173,16 @@ mod tests {
         assert_eq!(args(&state(lines, &given)), ["w=given", "v=1"]);
         assert_eq!(args(&state(lines, &[("v", "2"), ("x", "3")])), ["w=none", "v=2", "x=3"]);
         assert_eq!(args(&state("FROM a\nARG a=1\nENV a=2\nARG b=$a", &[])), ["b=2"]);
+    }
+
+    #[test]
+    fn the_path_has_a_default() {
+        let mut state = state("FROM a\nARG x=1", &[]);
+        let path = |state: &State| state.lookup("PATH");
+        assert_eq!(path(&state).as_deref(), Some("/bin"));
+        state.config.config.env.clear();
+        assert_eq!(path(&state).as_deref(), Some(DEFAULT_PATH));
+        assert_eq!(state.lookup("HOME"), None);
     }
 
     #[test]

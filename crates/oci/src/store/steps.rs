@@ -147,9 +147,14 @@ impl Store {
         write_json(&work.join(RECORD), &record)?;
         let dir = self.step_path(kind, key);
         fs::create_dir_all(dir.parent().unwrap_or(&dir))?;
-        set_aside(&dir)?;
-        fs::rename(&work, &dir)?;
-        Ok(KeptStep { dir, record })
+        loop {
+            set_aside(&dir)?;
+            match fs::rename(&work, &dir) {
+                // Somebody who does not take turns by the lock came between: the later one wins.
+                Err(error) if is_taken(&error) => {}
+                result => return result.map(|()| KeptStep { dir, record }).map_err(Error::from),
+            }
+        }
     }
 
     /// The layer of a step in this compression, where it was made and the store still has it.
@@ -273,6 +278,10 @@ fn set_aside(dir: &Path) -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
 
 fn layer_path(step: &KeptStep, compression: &str) -> PathBuf {

@@ -115,6 +115,22 @@ fn a_layer_is_kept_as_long_as_its_step() {
 }
 
 #[test]
+fn keepers_at_once_do_not_fail() {
+    let (_temp, store) = store();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    let record = StepRecord { instruction: "user cnb".to_owned(), ..StepRecord::default() };
+                    store.keep_step(KIND, key("same"), Path::new(""), record).unwrap();
+                }
+            });
+        }
+    });
+    assert!(store.step(KIND, key("same"), None).unwrap().is_some());
+}
+
+#[test]
 fn using_a_step_keeps_it() {
     let (_temp, store) = store();
     let step = keep(&store, "a");
