@@ -160,6 +160,14 @@ impl Error {
         }
     }
 
+    /// The same corrupt blob, in this place.
+    pub(crate) fn in_place(self, place: String) -> Self {
+        match self {
+            Self::CorruptBlob { digest, found, .. } => Self::CorruptBlob { digest, place, found },
+            other => other,
+        }
+    }
+
     /// For readers, whose errors must be [`io::Error`]s.
     pub(crate) fn into_io(self) -> io::Error {
         match self {

@@ -77,8 +77,9 @@ impl Sinks {
                     removed.insert(digest, found);
                 }
                 // Only the store had it.
-                Err(Error::MissingBlob { digest, place }) if removed.contains_key(&digest) => {
+                Err(Error::MissingBlob { digest, .. }) if removed.contains_key(&digest) => {
                     let found = removed.get(&digest).copied().unwrap_or(digest);
+                    let place = self.store.origin().to_string();
                     return Err(Error::CorruptBlob { digest, place, found });
                 }
                 result => return result,
@@ -205,10 +206,12 @@ fn copy_blobs(layout: &Layout, layers: &[Layer], events: &dyn Events) -> Result<
         }
         events.event(Event::TransferStarted { kind, id: &id, total: Some(blob.size) });
         let mut done = 0;
-        layout.copy_blob(blob, layer.blobs.open(blob, 0)?, |bytes| {
+        let copied = layout.copy_blob(blob, layer.blobs.open(blob, 0)?, |bytes| {
             done += bytes;
             events.event(Event::TransferProgress { kind, id: &id, done });
-        })?;
+        });
+        // Not the layout is at fault.
+        copied.map_err(|error| error.in_place(layer.blobs.origin().to_string()))?;
         events.event(Event::TransferEnded { kind, id: &id, reused: false });
         Ok(())
     })

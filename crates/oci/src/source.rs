@@ -36,9 +36,16 @@ impl Sources {
     /// When there is no such image, or its documents cannot be read or are invalid.
     pub fn open(&self, name: &ImageName, platform: &Platform) -> Result<Image> {
         match name {
-            ImageName::Plain(reference) => match self.store.image(reference, platform)? {
-                Some(image) => Ok(self.mending(image, reference)),
-                None => remote(&self.client, reference, platform),
+            ImageName::Plain(reference) => match self.store.image(reference, platform) {
+                Ok(Some(image)) => Ok(self.mending(image, reference)),
+                Ok(None) => remote(&self.client, reference, platform),
+                // A document of it is corrupt, or is gone since it was: only a registry can know more.
+                Err(error @ (Error::CorruptBlob { .. } | Error::MissingBlob { .. })) => {
+                    let image = remote(&self.client, reference, platform).map_err(|_| error)?;
+                    self.put_documents(&image)?;
+                    Ok(image)
+                }
+                Err(error) => Err(error),
             },
             ImageName::Registry(reference) => remote(&self.client, reference, platform),
             ImageName::Layout { dir, tag, digest } => {
@@ -52,6 +59,16 @@ impl Sources {
                 DockerArchive::open(file, self.store.scratch_dir()?)?.image(name.as_ref())
             }
         }
+    }
+
+    /// Makes the store have the documents of an image again.
+    fn put_documents(&self, image: &Image) -> Result<()> {
+        let documents =
+            [(&image.manifest.config, &image.config_bytes), (&image.descriptor, &image.manifest_bytes)];
+        documents.into_iter().try_for_each(|(document, bytes)| {
+            self.store.discard(document.digest)?;
+            self.store.put(&document.media_type, bytes).map(|_| ())
+        })
     }
 
     /// The image of this name for all the platforms that it is for there.

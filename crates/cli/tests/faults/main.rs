@@ -6,10 +6,12 @@
 //! |---|---|
 //! | [`told`] | what is said: verdicts, carets, hints, exit codes |
 //! | [`planted`] | symlinks and worse where our own process reads and writes |
+//! | [`spoilt`] | blobs of the store that are not what they should be |
 //! | [`endings`] | signals at any moment, a full disk, two builds at once |
 
 mod endings;
 mod planted;
+mod spoilt;
 #[path = "../e2e/support.rs"]
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 mod support;

@@ -59,9 +59,11 @@ impl LayerMaker<'_> {
         Some(self.reuse(id, layer))
     }
 
-    /// The previous image's layer of that diffID.
+    /// The previous image's layer of that diffID, unless it is one of the store's that the store has lost.
     pub fn find_previous(&self, diff_id: Digest) -> Option<Layer> {
-        self.previous?.layers().iter().find(|layer| layer.diff_id == diff_id).cloned()
+        let layer = self.previous?.layers().iter().find(|layer| layer.diff_id == diff_id)?;
+        let lost = layer.blobs.origin() == self.store.blobs().origin() && !self.store.has(&layer.descriptor);
+        (!lost).then(|| layer.clone())
     }
 
     /// Says that a layer is used again.

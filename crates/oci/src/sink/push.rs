@@ -155,11 +155,24 @@ fn send(client: &Client, reference: &Reference, events: &dyn Events, layer: &Lay
     }
     events.event(Event::TransferStarted { kind, id: &id, total: Some(blob.size) });
     let open = || layer.blobs.open(blob, 0).map_err(Error::into_io);
-    client.push_blob(reference, blob, &open, &|done| {
+    let sent = client.push_blob(reference, blob, &open, &|done| {
         events.event(Event::TransferProgress { kind, id: &id, done });
-    })?;
+    });
+    if let Err(error) = sent {
+        return Err(corrupt(layer).unwrap_or_else(|| error.into()));
+    }
     ended(false);
     Ok(())
+}
+
+/// A registry refuses what is not what its digest says: whether it was our blob that was at fault. It is not looked at
+/// before, because the registry does that anyway.
+fn corrupt(layer: &Layer) -> Option<Error> {
+    let digest = layer.descriptor.digest;
+    let file = fs_err::File::open(layer.blobs.local_path(&layer.descriptor)?).ok()?;
+    let found = Digest::of_reader(std::io::BufReader::with_capacity(256 << 10, file)).ok()?;
+    let place = layer.blobs.origin().to_string();
+    (found != digest).then_some(Error::CorruptBlob { digest, place, found })
 }
 
 /// True when the repository has the blob, or was given it from another one of the same registry.

@@ -1,5 +1,7 @@
 //! Exporting: the image is put together and goes where it was asked to.
 
+use std::collections::BTreeSet;
+
 use cnb::label::{ProjectMetadata, RunImageForRebase};
 use cnb::metadata::LauncherMetadata;
 use fs_err as fs;
@@ -19,8 +21,43 @@ use crate::time;
 /// 1980-01-01T00:00:01Z.
 const DEFAULT_CREATED: u64 = 315_532_801;
 
-/// Puts the image together and writes it. Its name is given last, so that nothing half-made ever has it.
+/// Puts the image together and writes it. Its name is given last, so that nothing half-made ever has it. A blob of the
+/// store that turns out to be corrupt is removed, and fetched or made again.
 pub(super) fn export(run: &Run<'_>, detected: &Detected, built: &Built) -> Result<Exported, BuildError> {
+    let store = &run.request.store;
+    let mut removed = BTreeSet::new();
+    loop {
+        let error = match export_once(run, detected, built) {
+            Err(error) => error,
+            exported => return exported,
+        };
+        match corrupt_blob(&error, &store.blobs().origin().to_string()) {
+            Some(digest) if removed.insert(digest) => {
+                run.events.warning(&format!("{}: fetched or made again", last_cause(&error)));
+                store.discard(digest)?;
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+/// The corrupt blob of this place that is to blame.
+fn corrupt_blob(error: &BuildError, place: &str) -> Option<oci::Digest> {
+    causes(error).find_map(|cause| match cause.downcast_ref() {
+        Some(oci::Error::CorruptBlob { digest, place: found, .. }) if found == place => Some(*digest),
+        _ => None,
+    })
+}
+
+fn last_cause(error: &BuildError) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn causes(error: &BuildError) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+}
+
+fn export_once(run: &Run<'_>, detected: &Detected, built: &Built) -> Result<Exported, BuildError> {
     let request = run.request;
     let launcher = run.bench.path("launcher");
     fs::write(&launcher, embedded::launcher())?;
