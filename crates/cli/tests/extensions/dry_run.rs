@@ -48,5 +48,11 @@ fn needs_no_write_access() {
         .arg(app)
         .ok()
         .says("test/web 1.0.0");
+    let from = format!("{}/test/builder:1", registry.host());
+    machine.pannier(["image", "copy", &builder, &format!("docker://{from}")]).ok();
+    registry.forget();
+    let app = machine.path("work/app");
+    machine.pannier(["build", "it", "--dry-run", "--builder", &from, "--path"]).arg(app).ok().says(&from);
+    machine.pannier(["image", "list"]).ok().never_says("test/builder");
     assert_eq!((registry.count(Kind::UploadStart), registry.count(Kind::ManifestPut)), (0, 0));
 }

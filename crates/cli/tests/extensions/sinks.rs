@@ -95,3 +95,62 @@ everyone! {
         assert_eq!(digests[0], digests[1]);
     }
 }
+
+#[test]
+fn layers_are_compressed_as_asked_for() {
+    testkit::needs!("zstd");
+    let Some(machine) = machine() else { return };
+    let layout = testkit::Layout::new(machine.path("run-images"));
+    layout.add("docker", &Base::Small.run().stored(testkit::image::Stored::Docker));
+    let builder = with_extensions(&machine, &[large()], &[web()]);
+    let mut found = Vec::new();
+    // What one build keeps, another with other wishes does not take as it is.
+    for compression in ["gzip", "zstd", "none", "gzip"] {
+        let options = ["--compression", compression, "--run-image", &layout.reference("docker")];
+        build(&machine, &builder).args(options).ok();
+        let image = built(&machine);
+        let created = image.created_by();
+        let at = created.iter().position(|line| line.contains("by extension: test/ext")).expect("a layer");
+        let kind = image.manifest["layers"][at]["mediaType"].as_str().unwrap_or_default().to_owned();
+        let expected = match compression {
+            "zstd" => "application/vnd.oci.image.layer.v1.tar+zstd",
+            "none" => "application/vnd.docker.image.rootfs.diff.tar",
+            _ => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        };
+        assert_eq!(kind, expected);
+        found.push(image.layers[at].diff_id.clone());
+        machine.pannier(["run", OUT]).ok().says("tool says hello");
+        let _ = fs_err::remove_dir_all(machine.path("work/out"));
+    }
+    found.dedup();
+    assert_eq!(found.len(), 1, "the same files");
+}
+
+#[test]
+fn a_run_image_that_is_not_to_be_had() {
+    let Some(machine) = machine() else { return };
+    let ext = exactly("run.Dockerfile", "FROM registry.invalid/no/such:1\n");
+    let builder = with_extensions(&machine, &[ext], &[web()]);
+    let output = build(&machine, &builder).args(["--pull-policy", "never"]).fails();
+    output.says("registry.invalid/no/such:1").says("pull policy is `never`").never_says("panicked");
+    assert!(!machine.path("work/out").exists());
+}
+
+/// Builds of different apps that need the same steps, at once: each step is made once, and all are whole.
+#[test]
+fn side_by_side() {
+    let Some(machine) = machine() else { return };
+    let slow = "RUN sleep 1; head -c 100000 /dev/urandom > /etc/random";
+    let builder = with_extensions(&machine, &[extension("test/ext", slow, slow)], &[web()]);
+    let app = app(&machine);
+    let build = |name: &str| machine.pannier(["build", name, "--builder", &builder, "--path"]).arg(&app);
+    let children = ["one", "two", "three"].map(|name| build(name).start());
+    for child in children {
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let random = ["one", "two", "three"].map(|name| {
+        machine.pannier(["run", name, "--entrypoint", "sha256sum", "--", "/etc/random"]).ok().stdout
+    });
+    assert!(random.iter().all(|it| *it == random[0]), "{random:?}");
+}
