@@ -66,8 +66,10 @@ pub struct Options<'a> {
     /// Which paths are wanted, where not all are: the rest is passed over. A whiteout and an opaque mark go by the path
     /// that they are about. Without the directory or the link on its way, a file lies in a plain directory.
     pub only: Option<&'a (dyn Fn(&Path) -> bool + Sync)>,
-    /// Whether entries named `.wh.…` say what is gone. In an archive that is no layer they are files like any other.
-    pub whiteouts: bool,
+    /// Whether it is a layer: entries named `.wh.…` say what is gone, a folder replaces a link, and one without a name is
+    /// the directory itself. Any other archive is merged with what is there: such names are files like any other, a
+    /// link to a folder stays, a folder is not replaced, and the directory stays as it is.
+    pub is_layer: bool,
     /// Who owns everything, whatever the entries say.
     pub owner: Option<(u32, u32)>,
 }
@@ -84,8 +86,8 @@ impl std::fmt::Debug for Options<'_> {
 }
 
 impl Default for Options<'_> {
-    /// Real owners, no devices, the default limits, any diffID, nobody told, every path, whiteouts, the
-    /// entries' owners.
+    /// Real owners, no devices, the default limits, any diffID, nobody told, every path, a
+    /// layer, the entries' owners.
     fn default() -> Self {
         Self {
             owners: Owners::Real,
@@ -94,7 +96,7 @@ impl Default for Options<'_> {
             diff_id: None,
             progress: &|_| (),
             only: None,
-            whiteouts: true,
+            is_layer: true,
             owner: None,
         }
     }
@@ -193,7 +195,7 @@ impl From<StreamError> for UnpackError {
 /// Unpacks the layer that `source` gives, compressed or not, into the directory `dest`, which is made if it is not
 /// there. `source` is read on a thread of its own and to its end.
 pub fn unpack(source: impl Read + Send, dest: &Path, options: &Options<'_>) -> Result<Unpacked, UnpackError> {
-    let tree = TreeWriter::new(dest, options.owners)?;
+    let tree = TreeWriter::new(dest, options.owners, !options.is_layer)?;
     let unpacked = std::thread::scope(|scope| {
         let stream = Stream::start(scope, source, options.limits.bytes);
         let counts = Unpacker { stream, tree, options, entries: 0, bytes: 0, skipped: 0, last: Vec::new() };
@@ -267,10 +269,13 @@ impl Unpacker<'_> {
 
     /// True for an entry that is about a path that nobody wants.
     fn leaves_out(&self, entry: &Entry) -> bool {
+        if !self.options.is_layer && entry.kind == Type::Dir && tree::split(&entry.name).is_none() {
+            return true;
+        }
         let (Some(only), Some((mut path, name))) = (self.options.only, tree::split(&entry.name)) else {
             return false;
         };
-        let whiteout = if self.options.whiteouts { name.strip_prefix(b".wh.") } else { None };
+        let whiteout = if self.options.is_layer { name.strip_prefix(b".wh.") } else { None };
         let about = whiteout.unwrap_or(&name);
         if whiteout != Some(b".wh..opq") {
             path.extend_from_slice(if path.is_empty() { b"" } else { b"/" });
@@ -281,7 +286,7 @@ impl Unpacker<'_> {
 
     /// Applies an entry that only says what is gone (OCI image specification, "Whiteouts"); false for all others.
     fn deletes(&mut self, entry: &Entry) -> Result<bool, UnpackError> {
-        if !self.options.whiteouts {
+        if !self.options.is_layer {
             return Ok(false);
         }
         let Some((parent, name)) = tree::split(&entry.name) else { return Ok(false) };

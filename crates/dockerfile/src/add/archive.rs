@@ -38,7 +38,7 @@ pub fn unpack_archive(
     owner: Option<(u32, u32)>,
 ) -> Result<Unpacked, UnpackError> {
     let plain = plain(file).map_err(UnpackError::Read)?;
-    unpack(plain, dest, &Options { owners, owner, whiteouts: false, ..Options::default() })
+    unpack(plain, dest, &Options { owners, owner, is_layer: false, ..Options::default() })
 }
 
 /// A file without its compression.

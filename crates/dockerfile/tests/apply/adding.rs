@@ -13,17 +13,18 @@ use crate::lab::Lab;
 
 pub const CASES: &[Case] = &[
     ("archives_are_unpacked", archives),
+    ("archives_are_merged_with_what_is_there", merged),
     ("archives_stay_beneath_the_destination", hostile),
     ("files_of_web_servers", urls),
     ("a_checksum_that_does_not_fit", checksums),
     ("what_add_does_not_take", refused),
 ];
 
-/// Makes an archive of the context from files of the context, which are gone then.
+/// Makes an archive of the context from files of the context.
 fn archive(lab: &Lab, name: &str, options: &[&str], files: &[&str]) {
     let context = lab.path("context");
     let done = Command::new("tar")
-        .args(["--owner=12", "--group=13", "--mtime=@1", "--mode=u=rwX,go=rX", "--remove-files"])
+        .args(["--owner=12", "--group=13", "--mtime=@1", "--mode=u=rwX,go=rX"])
         .args(options)
         .arg("-cf")
         .arg(context.join(name))
@@ -48,7 +49,7 @@ fn archives(lab: &Lab) {
     assert!(error.to_string().starts_with("run.Dockerfile:3:"), "{error}");
     let cause = std::error::Error::source(&error).expect("a cause").to_string();
     assert!(cause.contains("`/srv/d/.wh.two` cannot be in a layer"), "{cause}");
-    lab.write("d/one", "1");
+    fs_err::remove_file(lab.path("context/d/.wh.two")).expect("removed");
     archive(lab, "a.tar.gz", &["-z"], &["d"]);
     assert_eq!(
         entries("ADD a.tar.gz /srv/"),
@@ -66,6 +67,38 @@ fn archives(lab: &Lab) {
     assert!(error.starts_with("run.Dockerfile:3:5: --chmod does not apply"), "{error}");
 }
 
+fn merged(lab: &Lab) {
+    let tree = testkit::Tree::new()
+        .dir("usr", 0o755)
+        .dir("usr/lib", 0o755)
+        .symlink("lib", "usr/lib")
+        .dir("tmp", 0o1777)
+        .dir("srv", 0o750)
+        .file("srv/f", 0o644, "old");
+    lab.base(&testkit::Image::new().layer(tree).user("1000"));
+    lab.write("root/lib/x.so", "1");
+    lab.write("root/srv/f", "new");
+    // As most archives are made: everything beneath a dot.
+    archive(lab, "root.tar", &[], &["-C", "root", "."]);
+    assert_eq!(
+        lab.entries(&lab.run("ADD root.tar /")),
+        ["drwxr-xr-x 12/13 /srv", "-rw-r--r-- 12/13 /srv/f", "-rw-r--r-- 12/13 /usr/lib/x.so"],
+        "the link stays, and / is as it was"
+    );
+    lab.write("one/x", "1");
+    archive(lab, "x.tar", &[], &["-C", "one", "."]);
+    assert_eq!(lab.entries(&lab.run("ADD x.tar /tmp")), ["-rw-r--r-- 12/13 /tmp/x"]);
+    assert_eq!(lab.entries(&lab.run("ADD x.tar /new")), ["drwxr-xr-x 0/0 /new", "-rw-r--r-- 12/13 /new/x"]);
+    lab.write("srv", "a file");
+    archive(lab, "srv.tar", &[], &["srv"]);
+    let error = lab.fails("ADD srv.tar /").to_string();
+    assert!(error.starts_with("run.Dockerfile:3:5: cannot unpack the archive: cannot replace"), "{error}");
+    lab.write("layers/x", "1");
+    archive(lab, "layers.tar", &[], &["layers"]);
+    let error = lab.fails("ADD layers.tar /").to_string();
+    assert!(error.contains(":3:1: ") && error.contains("it writes to `/layers/x`"), "{error}");
+}
+
 fn hostile(lab: &Lab) {
     lab.write("x", "1");
     archive(lab, "up.tar", &["--transform=s,x,../../../../tmp/x,", "-P"], &["x"]);
@@ -73,8 +106,10 @@ fn hostile(lab: &Lab) {
     if let Ok(applied) = lab.try_apply(&[("e", "FROM x\nADD up.tar /srv/\nUSER 1000")], Need::Image, |_| ()) {
         assert!(lab.entries(&applied).iter().all(|entry| entry.contains("/srv")));
     }
+    fs_err::remove_file(lab.path("context/x")).expect("removed");
     std::os::unix::fs::symlink("/etc", lab.path("context/x")).expect("linked");
     archive(lab, "link.tar", &[], &["x"]);
+    fs_err::remove_file(lab.path("context/x")).expect("removed");
     lab.write("x/passwd", "evil");
     archive(lab, "through.tar", &[], &["x/passwd"]);
     let applied = lab.run_unlisted("ADD link.tar /srv/\nADD through.tar /srv/");

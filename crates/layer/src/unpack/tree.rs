@@ -37,6 +37,8 @@ pub(crate) struct TreeWriter {
     root: OwnedFd,
     path: PathBuf,
     owners: Owners,
+    /// Whether what is there has a say: see [`super::Options::is_layer`].
+    merges: bool,
     /// Open directories by the cleaned path of their entries' names.
     open: HashMap<Vec<u8>, Rc<OwnedFd>>,
     /// Directories whose mode and time are set at the end, by their real path: writing into them changes both.
@@ -71,15 +73,18 @@ impl FileWriter {
 
 impl TreeWriter {
     /// Writes below `path`, a directory that is made when it is not there.
-    pub(crate) fn new(path: &Path, owners: Owners) -> Result<Self, PathError> {
+    pub(crate) fn new(path: &Path, owners: Owners, merges: bool) -> Result<Self, PathError> {
         match rustix::fs::mkdir(path, Mode::from_raw_mode(0o700)) {
             Err(Errno::EXIST) => (),
             result => result.at("create", path)?,
         }
         let root = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()).at("open", path)?;
-        // What an image's root is when no entry says otherwise.
-        let dirs = BTreeMap::from([(Vec::new(), DirMeta { mode: 0o755, mtime: None })]);
-        Ok(Self { root, path: path.to_owned(), owners, open: HashMap::new(), dirs })
+        let mut dirs = BTreeMap::new();
+        if !merges {
+            // What an image's root is when no entry says otherwise.
+            dirs.insert(Vec::new(), DirMeta { mode: 0o755, mtime: None });
+        }
+        Ok(Self { root, path: path.to_owned(), owners, merges, open: HashMap::new(), dirs })
     }
 
     /// Makes a directory, or gives the one that is there the entry's attributes.
@@ -94,6 +99,9 @@ impl TreeWriter {
         let mut hides_below = false;
         match lstat(dir.as_fd(), os_name).at("stat", &self.shown(&real))? {
             Some(meta) if meta.is_dir() => (),
+            Some(meta) if self.merges && meta.kind == Kind::Symlink && self.leads_to_dir(&real) => {
+                return Ok(());
+            }
             there => {
                 // A folder in place of one that the layer deletes hides what was in that one.
                 hides_below = there.is_some_and(|meta| meta.is_whiteout());
@@ -279,6 +287,9 @@ impl TreeWriter {
     ) -> Result<(), UnpackError> {
         let Some(there) = there else { return Ok(()) };
         let path = self.shown(real);
+        if self.merges && there.is_dir() {
+            return Err(PathError { action: "replace", path, source: Errno::ISDIR.into() }.into());
+        }
         // What is open may be what is removed, or may have been reached through it.
         if matches!(there.kind, Kind::Dir | Kind::Symlink) {
             self.open.clear();
@@ -290,6 +301,12 @@ impl TreeWriter {
             rustix::fs::unlinkat(dir, name, AtFlags::empty()).at("remove", &path)?;
         }
         Ok(())
+    }
+
+    /// Whether the link at a real path leads to a directory of this tree.
+    fn leads_to_dir(&self, real: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(real));
+        crate::root::resolve(self.root.as_fd(), path, DIRECTORY).is_ok()
     }
 
     /// The directory `path` (cleaned, of an entry's name), made when it is missing, and its real path.
