@@ -18,6 +18,7 @@
 //! | [`selection`] | which buildpacks a build uses |
 //! | [`source`] | the app: a folder or a zip file |
 //! | [`time`] | times as configurations have them |
+//! | [`unavailable`] | the error about an image that cannot be had |
 //! | [`volume`] | `--volume` |
 
 pub mod build;
@@ -37,4 +38,5 @@ pub mod run_image;
 pub mod selection;
 pub mod source;
 pub mod time;
+pub mod unavailable;
 pub mod volume;

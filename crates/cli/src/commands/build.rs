@@ -6,7 +6,7 @@ mod extend;
 mod request;
 mod summary;
 
-pub use explain::{document, module_hint, snippet};
+pub use explain::{document, module_hint, snippet, unavailable};
 pub use request::{destination, has_a_place};
 
 use std::path::PathBuf;

@@ -16,6 +16,7 @@ use oci::{Digest, Format, History, Image, ImageConfig, Layer, NewImage, Referenc
 
 use super::request::BuildRequest;
 use super::{BuildError, resolve};
+use crate::unavailable::Unavailable;
 
 const CREATED: &str = "1980-01-01T00:00:01Z";
 
@@ -36,9 +37,7 @@ impl CacheImage {
         let image = match oci::source::remote(&request.client, &reference, &request.platform) {
             Ok(image) => Some(image),
             Err(error) if error.is_not_found() || error.is_denied() => None,
-            Err(source) => {
-                return Err(BuildError::Image { role: "cache image", name: reference.to_string(), source });
-            }
+            Err(source) => return Err(Unavailable::new("cache image", &reference, source).into()),
         };
         request
             .client

@@ -4,22 +4,15 @@ use dockerfile::apply::ApplyError;
 use oci::Platform;
 
 use super::bench::BenchError;
+use crate::unavailable::Unavailable;
 
 /// Why a build failed. Each is one line for the user; the program at the edge adds a hint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// An image cannot be had.
-    #[error("failed to get the {role} {name}")]
-    Image {
-        /// What it is for.
-        role: &'static str,
-        /// Its name.
-        name: String,
-        /// Why.
-        #[source]
-        source: oci::Error,
-    },
+    #[error(transparent)]
+    Image(#[from] Unavailable),
     /// A name is not one of an image.
     #[error(transparent)]
     Name(#[from] oci::InvalidName),

@@ -4,6 +4,7 @@ use oci::{Image, ImageName, Origin, Platform, Reference, Sources};
 
 use super::BuildError;
 use super::request::{BuildRequest, PullPolicy};
+use crate::unavailable::Unavailable;
 
 /// Opens an image by name, asking a registry when the policy says so. Nothing but its documents is read.
 pub(super) fn open(request: &BuildRequest, name: &ImageName) -> Result<Image, oci::Error> {
@@ -59,9 +60,7 @@ pub(super) fn previous(request: &BuildRequest) -> Result<Option<Image>, BuildErr
         Err(error) if request.previous_image.is_none() && (error.is_not_found() || error.is_denied()) => {
             Ok(None)
         }
-        Err(error) => {
-            Err(BuildError::Image { role: "previous image", name: name.to_string(), source: error })
-        }
+        Err(error) => Err(Unavailable::new("previous image", name, error).into()),
     }
 }
 

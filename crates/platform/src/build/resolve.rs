@@ -14,6 +14,7 @@ use crate::env_file;
 use crate::project::Project;
 use crate::run_image::{self, RunImage};
 use crate::source::Source;
+use crate::unavailable::Unavailable;
 
 /// What a build works with.
 #[derive(Debug)]
@@ -73,8 +74,11 @@ pub(super) fn resolve(
         });
         (image, metadata)
     });
+    if let (None, Some(name)) = (&previous, &request.previous_image) {
+        events.warning(&format!("there is no previous image {name} to take layers from"));
+    }
     let lowers = unpack(request, &builder_name, &builder, keep, events)
-        .map_err(|source| BuildError::Image { role: "builder", name: builder_name.to_string(), source })?;
+        .map_err(|source| Unavailable::new("builder", &builder_name, source))?;
     Ok(Resolved { source, project, env, builder_name, builder, lowers, previous })
 }
 
@@ -191,7 +195,7 @@ fn builder_name(request: &BuildRequest, project: &Project) -> Result<ImageName, 
 }
 
 fn open(request: &BuildRequest, role: &'static str, name: &ImageName) -> Result<Image, BuildError> {
-    images::open(request, name).map_err(|source| BuildError::Image { role, name: name.to_string(), source })
+    images::open(request, name).map_err(|source| Unavailable::new(role, name, source).into())
 }
 
 /// The reference that the image will be pushed as.

@@ -34,6 +34,7 @@ use crate::builder_toml::{BuilderToml, GroupEntry, ModuleEntry as Wanted, RunIma
 use crate::locator::{Locator, LocatorError};
 use crate::module::{Loader, Module, rebase};
 use crate::time;
+use crate::unavailable::Unavailable;
 pub use error::CreateError;
 use layers::{Layers, User};
 use lifecycle::Lifecycle;
@@ -212,11 +213,8 @@ impl Creator<'_> {
         let config = &self.request.config;
         let name = rebase(config.build_image.parse()?, config.folder());
         let shown = || name.to_string();
-        let image = (self.loader.open)(&name).map_err(|source| CreateError::Image {
-            role: "build image",
-            name: shown(),
-            source,
-        })?;
+        let image =
+            (self.loader.open)(&name).map_err(|source| Unavailable::new("build image", &name, source))?;
         let found = image.platform();
         if !platform.accepts(&found) {
             return Err(CreateError::Platform { name: shown(), found, wanted: platform.clone() });
@@ -393,8 +391,7 @@ impl Creator<'_> {
         config.labels.entry(STACK_MIXINS.to_owned()).or_insert_with(|| "null".to_owned());
         config.labels.extend(self.request.labels.iter().cloned());
         config.labels.extend(labels.into_iter().map(|(key, value)| (key.to_owned(), value)));
-        let name = || base.name.to_string();
-        image.finish().map_err(|source| CreateError::Image { role: "build image", name: name(), source })
+        image.finish().map_err(|source| Unavailable::new("build image", &base.name, source).into())
     }
 }
 

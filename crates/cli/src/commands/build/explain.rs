@@ -15,6 +15,7 @@ use platform::module::ModuleError;
 use platform::project::ProjectError;
 use platform::selection::SelectionError;
 use platform::source::SourceError;
+use platform::unavailable::Unavailable;
 
 use crate::error::{CommandError, FULL_DISK};
 
@@ -86,15 +87,23 @@ fn exit_code(error: &BuildError) -> u8 {
     }
 }
 
+/// What to do about an image that cannot be had.
+pub fn unavailable(error: &Unavailable) -> Option<String> {
+    if error.source.is_not_found() {
+        let role = error.role;
+        return Some(format!(
+            "check the name of the {role}; `pannier image list` shows what is in the store"
+        ));
+    }
+    error.source.hint()
+}
+
 fn hint(error: &BuildError) -> Option<String> {
     match error {
-        BuildError::Image { role, source, .. } if source.is_not_found() => {
-            Some(format!("check the name of the {role}; `pannier image list` shows what is in the store"))
+        BuildError::Image(error) => unavailable(error),
+        BuildError::Sink { source, .. } | BuildError::Write { source, .. } | BuildError::Store(source) => {
+            source.hint()
         }
-        BuildError::Image { source, .. }
-        | BuildError::Sink { source, .. }
-        | BuildError::Write { source, .. }
-        | BuildError::Store(source) => source.hint(),
         BuildError::Selection(SelectionError::Locator { source, .. }) => source.help.clone(),
         BuildError::Selection(
             SelectionError::Module(error) | SelectionError::Nowhere { source: error, .. },

@@ -15,7 +15,7 @@ use platform::builder::create::{
 use platform::builder_toml::{BuilderToml, BuilderTomlError};
 use platform::module::ModuleError;
 
-use crate::commands::build::{destination, document, module_hint, snippet};
+use crate::commands::build::{destination, document, module_hint, snippet, unavailable};
 use crate::commands::{RegistryArgs, pinned};
 use crate::context::Context;
 use crate::error::CommandError;
@@ -158,13 +158,10 @@ fn is_bare_name(locator: &str) -> bool {
 
 fn hint(error: &CreateError) -> Option<String> {
     match error {
-        CreateError::Image { role, source, .. } if source.is_not_found() => {
-            Some(format!("check the name of the {role}; `pannier image list` shows what is in the store"))
+        CreateError::Image(error) => unavailable(error),
+        CreateError::Write { source, .. } | CreateError::Sink { source, .. } | CreateError::Store(source) => {
+            source.hint()
         }
-        CreateError::Image { source, .. }
-        | CreateError::Write { source, .. }
-        | CreateError::Sink { source, .. }
-        | CreateError::Store(source) => source.hint(),
         CreateError::Module { locator, source: ModuleError::Image { .. }, .. } if is_bare_name(locator) => {
             Some(format!(
                 "there is no file or folder `{locator}` beside the configuration, so it is an image"

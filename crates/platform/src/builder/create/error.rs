@@ -6,22 +6,15 @@ use oci::Platform;
 
 use super::lifecycle;
 use crate::module::ModuleError;
+use crate::unavailable::Unavailable;
 
 /// A builder cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateError {
     /// An image cannot be had.
-    #[error("failed to get the {role} {name}")]
-    Image {
-        /// What it is for.
-        role: &'static str,
-        /// Its name.
-        name: String,
-        /// Why.
-        #[source]
-        source: oci::Error,
-    },
+    #[error(transparent)]
+    Image(#[from] Unavailable),
     /// A name is not one of an image.
     #[error(transparent)]
     Name(#[from] oci::InvalidName),
