@@ -91,11 +91,20 @@ impl Ui {
         }
     }
 
-    /// Leaves standard output to a program of the user's: the narrative of plain lines goes to standard error.
+    /// Leaves standard output to a program of the user's, or to a result: the narrative of plain lines goes to standard error.
     pub fn leave_stdout(&self) {
         self.with_view(|view| {
             if let View::Plain(plain) = view {
                 plain.leave_stdout();
+            }
+        });
+    }
+
+    /// Has standard output for a result again, after [`Ui::leave_stdout`].
+    pub fn take_stdout(&self) {
+        self.with_view(|view| {
+            if let View::Plain(plain) = view {
+                plain.take_stdout();
             }
         });
     }

@@ -28,6 +28,7 @@ mod made;
 mod mounts;
 mod place;
 mod run;
+mod shown;
 mod stack;
 mod state;
 mod step;
@@ -171,7 +172,8 @@ pub struct PlannedStep {
     pub origin: String,
     /// The line of its Dockerfile.
     pub line: usize,
-    /// The instruction, variables expanded where that is not the shell's to do and their values are known.
+    /// The instruction, for people: variables expanded where that is not the shell's to do and their values are known,
+    /// values of arguments, here-documents.
     pub text: String,
     /// Whether it has to be made.
     pub cached: Cached,

@@ -391,7 +391,8 @@ fn layers(image: &Image, app: Option<&LayersMetadata>) -> Result<Vec<LayerInfo>,
         let base = base_end.is_some_and(|end| at <= end);
         let extension = history.get(at).copied().flatten();
         let (kind, name) = match known.get(&layer.diff_id.to_string()) {
-            _ if base && extension.is_some() => {
+            // Above the run image's top layer; where another platform counts them to it, below.
+            found if extension.is_some() && (base || found.is_none()) => {
                 (LayerKind::Extension, extension.unwrap_or_default().to_owned())
             }
             _ if base => (LayerKind::Base, String::new()),

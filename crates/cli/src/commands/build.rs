@@ -170,9 +170,13 @@ pub enum Restore {
 pub fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CommandError> {
     let request = request::from_args(context, args)?;
     if let Some(format) = args.dry_run {
+        if format == dry_run::Format::Json {
+            context.ui.leave_stdout();
+        }
         let found = platform::build::dry_run(&request, context.ui)
             .map_err(|error| explain::failure(error, context.ui.is_quiet()))?;
         context.ui.finish();
+        context.ui.take_stdout();
         context.ui.result(&dry_run::text(&found, format)?);
         return Ok(ExitCode::SUCCESS);
     }

@@ -28,6 +28,12 @@ impl Plain {
         self.to_stderr = true;
     }
 
+    /// Uses standard output again.
+    pub fn take_stdout(&mut self) {
+        self.flush();
+        self.to_stderr = false;
+    }
+
     /// Writes a line to standard output. A reader that went away is no reason to stop a build.
     pub fn out(&mut self, text: &str) {
         if self.to_stderr {
@@ -54,8 +60,8 @@ impl Plain {
 
     /// Writes what is left of an unfinished line.
     pub fn flush(&mut self) {
-        let style = self.style;
-        self.lines.finish(|phase, line| write_output(style, phase, line));
+        let (style, to_stderr) = (self.style, self.to_stderr);
+        self.lines.finish(|phase, line| write_output(style, to_stderr, phase, line));
     }
 
     pub fn event(&mut self, event: &Event<'_>) {
@@ -68,8 +74,8 @@ impl Plain {
                 self.out(&format!("---> {id} {version}"));
             }
             Event::Output { phase, bytes, .. } => {
-                let style = self.style;
-                self.lines.push(*phase, bytes, |phase, line| write_output(style, phase, line));
+                let (style, to_stderr) = (self.style, self.to_stderr);
+                self.lines.push(*phase, bytes, |phase, line| write_output(style, to_stderr, phase, line));
             }
             Event::Info { text } | Event::Debug { text } => self.out(text),
             Event::StepStarted { place, text } => self.out(&format!("{place} {}", brief(text))),
@@ -92,8 +98,9 @@ impl Plain {
     }
 }
 
-fn write_output(style: Style, phase: Phase, line: &[u8]) {
-    let mut out = std::io::stdout().lock();
+fn write_output(style: Style, to_stderr: bool, phase: Phase, line: &[u8]) {
+    let mut out: Box<dyn std::io::Write> =
+        if to_stderr { Box::new(std::io::stderr().lock()) } else { Box::new(std::io::stdout().lock()) };
     let _ = write!(out, "{}{} ", style.stamp(), style.dim(&format!("[{}]", phase.name())));
     let _ = if style.color { out.write_all(line) } else { out.write_all(&without_colors(line)) };
     let _ = out.write_all(b"\n");

@@ -14,7 +14,7 @@ use super::state::{BUILD_ID, State, rebasable_label};
 use super::step::{Inputs, Step};
 use super::{
     Applied, ApplyError, Cached, Engine, Need, NewLayer, PlannedStep, REBASABLE, RunFailure, Source,
-    StepReport, config, made,
+    StepReport, config, made, shown,
 };
 use crate::instruction::{Instruction, InstructionKind};
 
@@ -111,7 +111,7 @@ impl<'a> Drive<'a> {
                 plan.push(PlannedStep {
                     origin: source.origin.clone(),
                     line: expanded.line,
-                    text: expanded.text,
+                    text: shown::whole(&expanded, &self.state),
                     cached,
                 });
             }
@@ -239,7 +239,11 @@ impl<'a> Drive<'a> {
         let file = source.dockerfile.file();
         let announce = |cached: bool| {
             let note = if cached { " (kept from an earlier build)" } else { "" };
-            self.engine.events.info(&format!("{file}:{} {}{note}", instruction.line, instruction.text));
+            self.engine.events.info(&format!(
+                "{file}:{} {}{note}",
+                instruction.line,
+                shown::brief(instruction)
+            ));
         };
         let made = made::find_or_make(self.engine, &self.stack, step, key, &instruction.text, &announce)?;
         self.chain = Some(key);

@@ -74,6 +74,12 @@ impl State {
         }
     }
 
+    /// The value that `ARG` gave a variable.
+    pub fn declared_value(&self, name: &str) -> Option<&str> {
+        let declared = self.declared.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        declared.or_else(|| self.global.get(name)).and_then(|value| value.as_deref())
+    }
+
     /// A variable's value: the image's environment comes first (Dockerfile reference, "ARG").
     fn lookup(&self, name: &str) -> Option<String> {
         if !self.in_stage {

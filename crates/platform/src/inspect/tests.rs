@@ -52,8 +52,15 @@ fn layers_of_extensions_are_told_from_those_of_the_run_image() {
     let found = inspect(&image(config.clone())).unwrap();
     assert_eq!((found.layers[1].kind, found.layers[1].name.as_str()), (LayerKind::Extension, "some/apt"));
     assert_eq!((found.layers[0].kind, found.layers[0].name.as_str()), (LayerKind::Base, ""));
+    // The run image's top layer is below them, as it is for a rebase.
+    let label = config["config"]["Labels"]["io.buildpacks.lifecycle.metadata"].as_str().unwrap();
+    let mut metadata: serde_json::Value = serde_json::from_str(label).unwrap();
+    metadata["runImage"]["topLayer"] = config["rootfs"]["diff_ids"][0].clone();
+    config["config"]["Labels"]["io.buildpacks.lifecycle.metadata"] = json!(metadata.to_string());
+    let kinds: Vec<_> = inspect(&image(config.clone())).unwrap().layers.iter().map(|it| it.kind).collect();
+    assert_eq!(kinds[..3], [LayerKind::Base, LayerKind::Extension, LayerKind::Buildpack]);
     config["history"] = json!([]);
-    assert_eq!(inspect(&image(config)).unwrap().layers[1].kind, LayerKind::Base);
+    assert_eq!(inspect(&image(config)).unwrap().layers[1].kind, LayerKind::Other);
 }
 
 #[test]
