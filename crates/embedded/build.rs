@@ -152,7 +152,16 @@ fn build() -> Result<PathBuf, Box<dyn Error>> {
     }
     let status = cargo.status()?;
     if !status.success() {
-        return Err(format!("building the embedded programs for {} failed: {status}", target.triple).into());
+        let help = match target.is_musl {
+            true => "",
+            // Debian's libc6-dev has it, other systems keep it in a package of its own.
+            false => {
+                "; they need a static glibc (libc.a), or the musl target of Rust, which needs nothing else"
+            }
+        };
+        return Err(
+            format!("building the embedded programs for {} failed: {status}{help}", target.triple).into()
+        );
     }
     let built = target_dir.join(target.triple).join("launcher");
     // What is compiled in must not change under a compiler that runs for another profile.

@@ -97,8 +97,9 @@ struct Running(Child);
 impl Running {
     /// Asks it to end, as a container platform does, and waits.
     fn stop(&mut self) -> Result<()> {
-        let id = self.0.id().to_string();
-        ensure!(Command::new("kill").args(["-TERM", &id]).status()?.success(), "it can't be told to stop");
+        // The shell's own: a small Debian has no program of that name.
+        let kill = format!("kill -TERM {}", self.0.id());
+        ensure!(Command::new("sh").args(["-c", &kill]).status()?.success(), "it can't be told to stop");
         let end = Instant::now() + Duration::from_secs(10);
         while Instant::now() < end {
             if let Some(status) = self.0.try_wait()? {

@@ -12,6 +12,11 @@ use crate::error::CommandError;
 
 /// Make and inspect builders
 #[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  pannier builder create my-builder --config builder.toml
+  pannier builder inspect my-builder
+  pannier build my-app --builder my-builder")]
 pub struct BuilderArgs {
     #[command(subcommand)]
     command: BuilderCommand,

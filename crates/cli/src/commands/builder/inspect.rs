@@ -17,6 +17,10 @@ use crate::error::CommandError;
 /// Its buildpacks, its order, its run images and its lifecycle. The image is not pulled. A plain name is the local
 /// store's image, else the registry's.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pannier builder inspect my-builder
+  pannier builder inspect docker://registry.example/team/builder:1 --output json
+  pannier builder inspect oci:layout:builder")]
 pub struct InspectArgs {
     /// The builder: a name, `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE`
     image: String,
