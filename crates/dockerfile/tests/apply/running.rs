@@ -109,9 +109,9 @@ fn forms(lab: &Lab) {
     assert_eq!(
         lab.entries(&applied),
         [
-            "drwxr-xr-x 0/0 /srv",
-            "drwxr-xr-x 0/0 /srv/x",
-            "drwxr-xr-x 0/0 /srv/y",
+            "drwxr-xr-x 1000/1000 /srv",
+            "drwxr-xr-x 1000/1000 /srv/x",
+            "drwxr-xr-x 1000/1000 /srv/y",
             "-rw-r--r-- 0/0 /srv/y/here"
         ]
     );
