@@ -5,7 +5,11 @@
 //!
 //! Not here: formatting, colours, log levels of any particular program.
 
+mod turn;
+
 use std::time::Duration;
+
+pub use turn::Turn;
 
 /// A phase of the work, named as the specification names it, plus those that only a platform has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

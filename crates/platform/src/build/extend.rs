@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use dockerfile::apply::{self, Applied, Engine, Need, PlannedStep, Source};
 use dockerfile::{Fetch, Kind};
+use events::{Events, Turn};
 use lifecycle::export::{ExtendedRunImage, ExtensionLayer};
 use lifecycle::generate::{Generated, GeneratedExtension};
 use oci::{Image, ImageConfig, Unpacker};
@@ -22,15 +23,27 @@ use super::resolve;
 use super::{BuildError, export};
 
 impl Run<'_> {
-    /// Applies the Dockerfiles for both images.
+    /// Applies the Dockerfiles for both images at once: they have nothing to do with each other, and mostly wait for
+    /// what they download.
     pub(super) fn extend(&mut self, generated: &Generated) -> Result<(), BuildError> {
-        if let Some(applied) = self.apply(generated, Kind::Build)? {
+        let turn = Turn::new(self.events);
+        let this = &*self;
+        let (build, run) = std::thread::scope(|scope| {
+            let run = scope.spawn(|| this.apply(generated, Kind::Run, &turn));
+            let build = this.apply(generated, Kind::Build, this.events);
+            // What is told of the run image comes second, and not at all after an error.
+            if build.is_ok() {
+                turn.begin();
+            }
+            (build, run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        if let Some(applied) = build? {
             self.extended_env = changed_env(&self.resolved.builder.config, &applied.config);
             // The layers of buildpacks that the builder does not have stay on top.
             let above = self.selected.lowers.len();
             self.resolved.lowers.splice(above..above, applied.trees);
         }
-        if let Some(applied) = self.apply(generated, Kind::Run)? {
+        if let Some(applied) = run? {
             self.extension_sboms = self.find_sboms(generated, &applied);
             self.extended = Some(extended_run_image(applied));
         }
@@ -38,17 +51,22 @@ impl Run<'_> {
     }
 
     /// Applies the Dockerfiles for one image. None when there are none, or they change nothing.
-    fn apply(&self, generated: &Generated, kind: Kind) -> Result<Option<Applied>, BuildError> {
+    fn apply(
+        &self,
+        generated: &Generated,
+        kind: Kind,
+        events: &dyn Events,
+    ) -> Result<Option<Applied>, BuildError> {
         let sources = self.sources(generated, kind);
         if sources.is_empty() {
             return Ok(None);
         }
         let (image, name, need) = self.image_of(kind);
         let unpacker = resolve::unpacker(self.request.ids);
-        let applied = apply::apply(image, &sources, &self.engine(&unpacker), need)
+        let applied = apply::apply(image, &sources, &self.engine(&unpacker, events), need)
             .map_err(|source| BuildError::Extend { image: name, source: Box::new(source) })?;
         if !applied.changed {
-            self.events.info(&format!("Extensions change nothing in the {name}: it stays as it is"));
+            events.info(&format!("Extensions change nothing in the {name}: it stays as it is"));
             return Ok(None);
         }
         Ok(Some(applied))
@@ -62,7 +80,7 @@ impl Run<'_> {
     ) -> Result<Vec<PlannedStep>, BuildError> {
         let (image, name, _) = self.image_of(kind);
         let unpacker = resolve::unpacker(self.request.ids);
-        apply::plan(image, &self.sources(generated, kind), &self.engine(&unpacker))
+        apply::plan(image, &self.sources(generated, kind), &self.engine(&unpacker, self.events))
             .map_err(|source| BuildError::Extend { image: name, source: Box::new(source) })
     }
 
@@ -103,7 +121,7 @@ impl Run<'_> {
         }
     }
 
-    fn engine<'b>(&'b self, unpacker: &'b Unpacker) -> Engine<'b> {
+    fn engine<'b>(&'b self, unpacker: &'b Unpacker, events: &'b dyn Events) -> Engine<'b> {
         let request = self.request;
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
@@ -125,7 +143,7 @@ impl Run<'_> {
                 .into_iter()
                 .chain(Some(self.app.guest.clone()).filter(|app| app.as_os_str() != "/workspace"))
                 .collect(),
-            events: self.events,
+            events,
         }
     }
 }
