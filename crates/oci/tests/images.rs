@@ -410,3 +410,30 @@ fn what_is_no_set_of_images_is_refused() {
     assert!(other.is_not_found() && other.to_string().contains("what is there now is sha256:"), "{other}");
     assert!(here.sinks().write(&image, &pinned(image.digest()), &[], &Silent).is_err());
 }
+
+#[test]
+fn others_copy_what_is_for_several_platforms() {
+    testkit::needs!("skopeo");
+    let here = here();
+    let at = |place: &str| here.temp.path().join(place).display().to_string();
+    let layout: ImageName = format!("oci:{}:both", at("first")).parse().unwrap();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let image = image_for(platform, vec![layer(&here.store, "own", platform.as_bytes())]);
+        here.sinks().write(&image, &layout, &[], &Silent).unwrap();
+    }
+    let sources = Sources { store: here.store.clone(), client: here.client.clone() };
+    let set = sources.open_all(&layout).unwrap();
+    for (number, to) in
+        [format!("oci:{}:x", at("second")), format!("oci-archive:{}:x", at("a.tar"))].into_iter().enumerate()
+    {
+        here.sinks().write_all(&set, &to.parse().unwrap(), &[], &Silent).unwrap();
+        let copy = format!("oci:{}:y", at(&format!("copy{number}")));
+        let output = Command::new("skopeo")
+            .args(["copy", "--quiet", "--all", "--insecure-policy", &to, &copy])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let copied = sources.open_all(&copy.parse().unwrap()).unwrap();
+        assert_eq!((copied.digest(), copied.platforms), (set.digest(), set.platforms.clone()));
+    }
+}
