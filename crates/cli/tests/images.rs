@@ -144,6 +144,11 @@ fn mistakes_are_one_clear_line() {
         (&["inspect", "oci:nowhere"][..], "no OCI layout in nowhere: no such folder"),
         (&["inspect", "oci-archive:x.tar"], "invalid archive x.tar: it is not a tar"),
         (&["inspect", "UPPER"], "invalid image reference `UPPER`: the repository must be lower case"),
+        (&["inspect", "x", "--registry-ca", "no.pem"], "there is no file no.pem here\nhint: --registry-ca"),
+        (
+            &["inspect", "x", "--insecure-registry", "http://y"],
+            "invalid registry `http://y`: expected HOST[:PORT]",
+        ),
         (&["image", "copy", "docker-daemon:x", "y"], "unsupported transport `docker-daemon:`"),
         (&["inspect", "x", "--platform", "linux//"], "invalid platform `linux//`"),
         (

@@ -25,6 +25,7 @@ pub struct RegistryArgs {
 impl RegistryArgs {
     /// The client that these options, the configuration and the environment ask for.
     pub fn client(&self, context: &Context<'_>) -> Result<Client, CommandError> {
+        self.check()?;
         let user = context.config()?;
         let config = ClientConfig {
             credentials: credentials(context)?,
@@ -44,6 +45,21 @@ impl RegistryArgs {
             ..ClientConfig::default()
         };
         Ok(Client::new(config))
+    }
+}
+
+impl RegistryArgs {
+    /// Mistakes that would show only when a registry is spoken to, or never.
+    fn check(&self) -> Result<(), CommandError> {
+        if let Some(name) = self.insecure_registry.iter().find(|name| name.contains("://")) {
+            let text = format!("invalid registry `{name}`: expected HOST[:PORT], such as 127.0.0.1:5000");
+            return Err(CommandError::new(text));
+        }
+        match self.registry_ca.iter().find(|file| !file.is_file()) {
+            Some(file) => Err(CommandError::new(format!("there is no file {} here", file.display()))
+                .hint("--registry-ca names a file of certificates, in PEM")),
+            None => Ok(()),
+        }
     }
 }
 
