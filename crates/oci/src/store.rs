@@ -7,7 +7,7 @@
 //! | `rootfs/flat/<digest>/` | several of them as one tree, where overlays cannot be had ([`Store::flat`]) |
 //! | `steps/` | what instructions of Dockerfiles did ([`Store::step`]) |
 //! | `mounts/` | folders that their programs keep between builds ([`Store::cache_mount`]) |
-//! | `cache/` | build caches of apps, kept as trees by those who use them |
+//! | `cache/` | build caches of apps, kept as trees by those who use them; archives of buildpacks that were downloaded |
 //! | `packages/` | what is known of the packages of images: small files, which go when nobody has used them for a month |
 //! | `tmp/` | what is being written, in a folder per open store, swept when its process is gone |
 //! | `in-use.lock` | shared by all that have the store open, exclusive while `prune` chooses what to remove |
