@@ -28,6 +28,15 @@ impl LayerTypes {
     }
 }
 
+/// Whether a layer with this metadata is for an execution environment: what it names as `exec-env` has it, or `*`, or
+/// there is no such list (Buildpack API 0.12).
+pub fn matches_exec_env(metadata: Option<&Table>, exec_env: &str) -> bool {
+    let list = metadata.and_then(|table| table.get("exec-env")).and_then(toml::Value::as_array);
+    let names: Vec<_> =
+        list.into_iter().flatten().filter_map(toml::Value::as_str).map(str::to_owned).collect();
+    crate::launch::matches_exec_env(&names, exec_env)
+}
+
 /// `<layer>.toml`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
@@ -273,5 +282,20 @@ mod tests {
         assert_eq!(to_json(&Store::default()), r#"{"metadata":null}"#);
         let dated = Store::parse("store.toml", "[metadata]\nat = 07:32:00\n").unwrap();
         assert_eq!(serde_json::from_str::<Store>(&to_json(&dated)).unwrap(), dated);
+    }
+
+    #[test]
+    fn layers_can_be_for_some_environments() {
+        let matches = |text: &str| {
+            let layer = LayerToml::parse("l.toml", text).unwrap();
+            matches_exec_env(layer.metadata.as_ref(), "test")
+        };
+        assert!(matches(""));
+        assert!(matches("[metadata]\na = 1"));
+        assert!(matches("[metadata]\nexec-env = []"));
+        assert!(matches("[metadata]\nexec-env = \"what a buildpack wrote before it meant anything\""));
+        assert!(matches("[metadata]\nexec-env = [\"production\", \"test\"]"));
+        assert!(matches("[metadata]\nexec-env = [\"*\"]"));
+        assert!(!matches("[metadata]\nexec-env = [\"production\"]"));
     }
 }

@@ -11,7 +11,7 @@ use cnb::ApiVersion;
 use cnb::group::GroupElement;
 use cnb::label::{CacheMetadata, LayersMetadata};
 use cnb::launch::escape_id;
-use cnb::layer::{LayerMetadata, LayerToml, Store};
+use cnb::layer::{LayerMetadata, LayerToml, Store, matches_exec_env};
 use events::Events;
 use fs_err as fs;
 
@@ -57,19 +57,25 @@ impl RestorePlan {
 
 /// Decides what comes back.
 ///
-/// `app` is the label of the previous image, `cache` what the cache holds; either may be empty. With
+/// `app` is the label of the previous image, `cache` what the cache holds; either may be empty. A layer for execution
+/// environments without `exec_env` does not come back. With
 /// `skip_layers` nothing but `store.toml` comes back.
 pub fn plan(
     platform_api: ApiVersion,
     group: &[GroupElement],
     app: &LayersMetadata,
     cache: &CacheMetadata,
+    exec_env: &str,
     skip_layers: bool,
     events: &dyn Events,
 ) -> RestorePlan {
     let modules = group.iter().map(|element| {
         let store = app.buildpack(&element.id).and_then(|buildpack| buildpack.store.clone());
-        let layers = if skip_layers { Vec::new() } else { layers(platform_api, element, app, cache, events) };
+        let layers = if skip_layers {
+            Vec::new()
+        } else {
+            layers(platform_api, element, app, cache, exec_env, events)
+        };
         RestoredModule { id: element.id.clone(), store, layers }
     });
     let plan = RestorePlan { modules: modules.collect() };
@@ -79,14 +85,25 @@ pub fn plan(
     plan
 }
 
+/// The environment that layers are looked at for: none where there are no such things.
+fn environment<'a>(platform_api: ApiVersion, element: &GroupElement, exec_env: &'a str) -> Option<&'a str> {
+    let knows = platform_api.at_least(15) && element.api.is_some_and(|api| api.at_least(12));
+    knows.then_some(exec_env)
+}
+
 fn layers(
     platform_api: ApiVersion,
     element: &GroupElement,
     app: &LayersMetadata,
     cache: &CacheMetadata,
+    exec_env: &str,
     events: &dyn Events,
 ) -> Vec<RestoredLayer> {
     let id = &element.id;
+    let environment = environment(platform_api, element, exec_env);
+    let is_for_us = |layer: &LayerMetadata| {
+        environment.is_none_or(|exec_env| matches_exec_env(layer.data.as_ref(), exec_env))
+    };
     let in_app = app.buildpack(id).map(|buildpack| &buildpack.layers);
     let in_cache = cache.buildpack(id).map(|buildpack| &buildpack.layers);
     let cached = |name: &str| in_cache.and_then(|layers| layers.get(name)).filter(|it| it.types.cache);
@@ -96,6 +113,10 @@ fn layers(
         // more has to look as if it never was.
         let types = layer.types;
         if !types.launch || (types.build && !types.cache) || (types.cache && cached(name).is_none()) {
+            continue;
+        }
+        if !is_for_us(layer) {
+            events.info(&format!("Not restoring \"{id}:{name}\" from app image, it is not for {exec_env}"));
             continue;
         }
         let contents = match cached(name) {
@@ -112,6 +133,10 @@ fn layers(
         let in_app = in_app.is_some_and(|layers| layers.contains_key(name));
         let from_app = layer.types.launch && (in_app || !platform_api.at_least(14));
         if !layer.types.cache || from_app || restored.iter().any(|it| it.name == *name) {
+            continue;
+        }
+        if !is_for_us(layer) {
+            events.info(&format!("Not restoring \"{id}:{name}\" from cache, it is not for {exec_env}"));
             continue;
         }
         events.info(&format!("Restoring metadata for \"{id}:{name}\" from cache"));
@@ -222,7 +247,7 @@ mod tests {
         let group = [GroupElement { id: "a/b".to_owned(), ..GroupElement::default() }];
         let app = LayersMetadata { buildpacks: buildpack(app), ..LayersMetadata::default() };
         let cache = CacheMetadata { buildpacks: buildpack(cache), ..CacheMetadata::default() };
-        let plan = plan(api, &group, &app, &cache, false, &Silent);
+        let plan = plan(api, &group, &app, &cache, "production", false, &Silent);
         plan.modules[0].layers.iter().map(|layer| (layer.name.clone(), layer.contents)).collect()
     }
 
@@ -237,6 +262,33 @@ mod tests {
         assert_eq!(restored(API, &[], &[("l", "bc", "1")]), one("l", true));
         assert_eq!(restored(API, &[], &[("l", "lc", "1")]), one("l", true));
         assert_eq!(restored(ApiVersion::new(0, 13), &[], &[("l", "lc", "1")]), []);
+    }
+
+    #[test]
+    fn layers_for_other_environments_stay_away() {
+        let for_test = |api| {
+            let mut data = toml::Table::new();
+            data.insert("exec-env".to_owned(), vec!["test"].into());
+            let only_test = LayerMetadata { data: Some(data), ..layer("lc", "1") };
+            let layers = [("all".to_owned(), layer("lc", "1")), ("some".to_owned(), only_test)];
+            let known = BuildpackLayers {
+                key: "a/b".to_owned(),
+                layers: layers.into(),
+                ..BuildpackLayers::default()
+            };
+            let group = [GroupElement { id: "a/b".to_owned(), api: Some(api), ..GroupElement::default() }];
+            let app = LayersMetadata { buildpacks: vec![known.clone()], ..LayersMetadata::default() };
+            let cache = CacheMetadata { buildpacks: vec![known], ..CacheMetadata::default() };
+            let empty = LayersMetadata::default();
+            let count = |platform, app: &LayersMetadata, exec_env: &str| {
+                plan(platform, &group, app, &cache, exec_env, false, &Silent).modules[0].layers.len()
+            };
+            assert_eq!(count(ApiVersion::new(0, 14), &app, "production"), 2);
+            assert_eq!((count(API, &app, "test"), count(API, &empty, "test")), (2, 2));
+            (count(API, &app, "production"), count(API, &empty, "production"))
+        };
+        assert_eq!(for_test(ApiVersion::new(0, 12)), (1, 1));
+        assert_eq!(for_test(ApiVersion::new(0, 11)), (2, 2));
     }
 
     #[test]

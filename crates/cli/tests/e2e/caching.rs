@@ -257,3 +257,27 @@ fn pruning_keeps_what_is_named() {
     machine.pannier(["run", "kept"]).ok().says("tool says hello");
     build(&machine).ok();
 }
+
+#[test]
+fn another_environment_knows_nothing_of_this_one() {
+    let Some(machine) = machine() else { return };
+    let script = r#"
+for name in data only; do
+    if grep -q mark "$CNB_LAYERS_DIR/$name.toml" 2>/dev/null; then echo "$name: known"; else echo "$name: unknown"; fi
+    layer $name launch
+    echo x > "$CNB_LAYERS_DIR/$name/file"
+    printf '[metadata]\nmark = 1\n' >> "$CNB_LAYERS_DIR/$name.toml"
+done
+printf 'exec-env = ["test"]\n' >> "$CNB_LAYERS_DIR/only.toml"
+"#;
+    let builder = builder_of(&machine, &[facts("test/data", script)]);
+    let has_only = || built(&machine).entry("/layers/test_data/only/file").is_some();
+    build(&machine, &builder).ok().says("data: unknown");
+    assert!(!has_only(), "it is for tests");
+    build(&machine, &builder).ok().says("data: known").says("only: unknown");
+    let test = || build(&machine, &builder).args(["--exec-env", "test"]);
+    test().ok().says("data: unknown").says("it is for production, not for test");
+    assert!(has_only());
+    test().ok().says("data: known").says("only: known");
+    build(&machine, &builder).ok().says("data: unknown").says("only: unknown");
+}

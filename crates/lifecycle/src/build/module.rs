@@ -8,7 +8,7 @@ use cnb::descriptor::ModuleDescriptor;
 use cnb::env::{Env, RootDir, Scope};
 use cnb::group::{GroupElement, Kind};
 use cnb::launch::Process;
-use cnb::layer::{LayerToml, Store};
+use cnb::layer::{LayerToml, LayerTypes, Store, matches_exec_env};
 use cnb::output::{BomEntry, BuildToml, Label, LaunchToml, Slice};
 use cnb::plan::{BuildpackPlan, Unmet};
 use events::{Events, Phase};
@@ -60,7 +60,8 @@ pub(super) fn run(
     let invocation =
         invocation(inputs, &descriptor, &inputs.buildpacks_guest.join(&dir), &layers, &plan, env);
     execute(element, &invocation, executor, events)?;
-    read(element, &descriptor, asked, &layers, env)
+    let knows = inputs.platform_api.at_least(15) && descriptor.api.at_least(12);
+    read(element, &descriptor, asked, &layers, knows.then_some(inputs.exec_env), env)
 }
 
 /// Makes the buildpack's layers folder.
@@ -128,6 +129,7 @@ fn read(
     descriptor: &ModuleDescriptor,
     asked: &BuildpackPlan,
     place: &Place,
+    exec_env: Option<&str>,
     env: &mut Env,
 ) -> Result<Left, BuildError> {
     let parse = |source| BuildError::Parse { id: element.id.clone(), source };
@@ -138,6 +140,12 @@ fn read(
     let shown = |name: &str| place.guest.join(name).display().to_string();
     let mut left =
         Left { layers: layers(&root, &shown).map_err(|e| e.into_build(element))?, ..Left::default() };
+    for layer in &mut left.layers {
+        // It can be kept for a build that it is for.
+        if exec_env.is_some_and(|exec_env| !matches_exec_env(layer.toml.metadata.as_ref(), exec_env)) {
+            layer.toml.types = LayerTypes { cache: layer.toml.types.cache, ..LayerTypes::default() };
+        }
+    }
     for layer in &left.layers {
         if layer.toml.types.build && layer.has_contents {
             add_to_env(env, &root, &place.guest, &layer.name)?;

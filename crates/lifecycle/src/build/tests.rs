@@ -161,6 +161,38 @@ fn layers_for_builds_reach_the_buildpacks_that_follow() {
 }
 
 #[test]
+fn layers_for_other_environments_take_no_part() {
+    let script = r#"cd "$CNB_LAYERS_DIR"
+        mkdir -p all/env some/env gone
+        printf '[types]\nbuild = true\nlaunch = true\n[metadata]\nexec-env = ["production", "test"]\n' > all.toml
+        printf '[types]\nbuild = true\nlaunch = true\ncache = true\n[metadata]\nexec-env = ["test"]\n' > some.toml
+        printf '[types]\nlaunch = true\n[metadata]\nexec-env = ["test"]\n' > gone.toml
+        printf x > all/env/ALL
+        printf x > some/env/SOME"#;
+    let take_part = |case: Case| {
+        let built = case.build(&["a", "b"]).unwrap();
+        let ran = case.executor.ran.lock().unwrap();
+        assert!(variable(&ran[1], "ALL").is_some());
+        let types = |layer: &BuiltLayer| {
+            let types = layer.toml.types;
+            (layer.name.clone(), types.build, types.launch, types.cache)
+        };
+        let layers: Vec<_> = built.modules[0].layers.iter().map(types).collect();
+        (layers, variable(&ran[1], "SOME").is_some())
+    };
+    let named = |name: &str, build, launch, cache| (name.to_owned(), build, launch, cache);
+    let (all, some) = (named("all", true, true, false), named("some", true, true, true));
+    let new = Case::new();
+    new.buildpack("a", script);
+    new.buildpack("b", "true");
+    assert_eq!(take_part(new), (vec![all.clone(), named("some", false, false, true)], false));
+    let old = Case { platform_api: ApiVersion::new(0, 14), ..Case::new() };
+    old.buildpack("a", script);
+    old.buildpack("b", "true");
+    assert_eq!(take_part(old), (vec![all, named("gone", false, true, false), some], true));
+}
+
+#[test]
 fn a_requirement_goes_on_to_the_next_who_can_until_it_is_met() {
     let case = Case::new();
     let keep = "cp \"$CNB_BP_PLAN_PATH\" ../plan-$(basename \"$CNB_LAYERS_DIR\")";

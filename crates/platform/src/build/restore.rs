@@ -1,6 +1,6 @@
 //! What comes back from the build before, and what stays for the next one.
 
-use cnb::label::LayersMetadata;
+use cnb::label::{self, LayersMetadata};
 use layer::CopyOptions;
 use lifecycle::build::Built;
 use lifecycle::detect::Detected;
@@ -16,10 +16,24 @@ impl Run<'_> {
     pub(super) fn restore(&mut self, detected: &Detected, mode: RestoreMode) -> Result<(), BuildError> {
         let empty = LayersMetadata::default();
         let previous = self.resolved.previous.as_ref();
-        let app = previous.map_or(&empty, |(_, label)| label);
+        let exec_env = self.request.exec_env.as_str();
+        // Images from before there was such a label are for production.
+        let was_for =
+            |image: &oci::Image| image.config.label(label::EXEC_ENV).unwrap_or("production").to_owned();
+        let app = match previous {
+            Some((image, _)) if was_for(image) != exec_env => {
+                let was_for = was_for(image);
+                self.events.info(&format!(
+                    "Not restoring metadata from the previous image: it is for {was_for}, not for {exec_env}"
+                ));
+                &empty
+            }
+            previous => previous.map_or(&empty, |(_, label)| label),
+        };
         let skip = self.request.clear_cache;
         let cache = self.kept.metadata();
-        let plan = restore::plan(PLATFORM_API, &detected.group.group, app, &cache, skip, self.events);
+        let plan =
+            restore::plan(PLATFORM_API, &detected.group.group, app, &cache, exec_env, skip, self.events);
         self.layers.host = self.kept.restore(&plan, mode, &mut self.bench, self.events)?;
         let mut sboms = Vec::new();
         if plan.modules.iter().any(|module| !module.layers.is_empty()) {
