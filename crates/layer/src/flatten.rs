@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::copy::{CopyOptions, copy_tree};
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
-use crate::overlay::OPAQUE;
+use crate::overlay::{OPAQUE, deleted_by};
 use crate::walk::Walk;
 
 /// Makes `to`, a new directory, what an overlay of `trees`, the topmost first, would show. Nothing of it is linked to
@@ -20,7 +20,8 @@ pub fn flatten(trees: &[PathBuf], to: &Path) -> Result<(), PathError> {
         if above > 0 {
             make_room(tree, to)?;
         }
-        copy_tree(tree, to, &CopyOptions::default())?;
+        let keep = |path: &Path, _: bool| !matches!(deleted_by(tree, path), Ok(Some(_)));
+        copy_tree(tree, to, &CopyOptions { keep: &keep, ..CopyOptions::default() })?;
     }
     Ok(())
 }
@@ -37,7 +38,8 @@ fn make_room(tree: &Path, below: &Path) -> Result<(), PathError> {
         return Ok(());
     }
     while let Some(kind) = walk.next()? {
-        let path = below.join(walk.path());
+        let deleted = deleted_by(tree, walk.path())?;
+        let path = below.join(deleted.as_deref().unwrap_or(walk.path()));
         let there = match rustix::fs::lstat(&path).map(Meta::from) {
             Err(Errno::NOENT) => None,
             result => Some(result.at("stat", &path)?),

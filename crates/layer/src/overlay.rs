@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 use crate::attributes::{self, OVERLAY};
@@ -30,6 +30,38 @@ pub use reduce::{Reduced, reduce};
 
 /// By this attribute overlayfs knows that a directory hides those below it.
 pub(crate) const OPAQUE: &str = "user.overlay.opaque";
+
+/// What is deleted has a name that begins so where no whiteout can be made: on an overlay itself.
+const DELETED: &[u8] = b".wh.";
+/// The attribute that tells such a file from one that somebody called so.
+const DELETION: &str = "user.overlay.deletion";
+
+/// Marks `name` in the directory `dir` as deleted: by a whiteout, or where the system has none for us by an empty file,
+/// as layers do it. No overlay can be mounted there either, so it is only seen by [`crate::flatten`] and as a layer.
+pub(crate) fn mark_deleted(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+    match rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0) {
+        Err(Errno::PERM) => {
+            let name = [DELETED, name.as_bytes()].concat();
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mode = Mode::from_raw_mode(0o644);
+            let file = rustix::fs::openat(dir, OsStr::from_bytes(&name), flags, mode)?;
+            rustix::fs::fsetxattr(file, DELETION, b"y", rustix::fs::XattrFlags::empty())
+        }
+        result => result,
+    }
+}
+
+/// What an entry of the tree `tree` says is deleted, when it does so by its name.
+pub(crate) fn deleted_by(tree: &Path, path: &Path) -> Result<Option<PathBuf>, PathError> {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let Some(hidden) = name.strip_prefix(DELETED) else { return Ok(None) };
+    let file = tree.join(path);
+    match rustix::fs::lgetxattr(&file, DELETION, &mut [0; 1]) {
+        Ok(_) => Ok(Some(path.with_file_name(OsStr::from_bytes(hidden)))),
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(None),
+        Err(errno) => Err(errno).at("read an attribute of", &file),
+    }
+}
 
 /// What an upper says of one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

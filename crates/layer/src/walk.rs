@@ -95,6 +95,11 @@ impl Walk {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
+    /// The directory where it began.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The current entry's path on disk: for messages.
     pub(crate) fn full_path(&self) -> PathBuf {
         self.root.join(self.path())

@@ -33,6 +33,7 @@ pub const ON_COPIES: &[Case] = &[
     ("on_copies_a_run_that_changes_nothing_is_no_layer", nothing),
     ("on_copies_mount_points_are_no_change", mount_points),
     ("on_copies_users", users),
+    ("on_copies_links_and_deletions", links),
     ("on_copies_it_is_said", copies),
 ];
 

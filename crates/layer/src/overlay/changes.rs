@@ -2,14 +2,16 @@
 //! entries before and after. For machines where no overlay can be mounted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use rustix::io::Errno;
 
-use super::make_opaque;
+use super::{make_opaque, mark_deleted};
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
+use crate::root::DIRECTORY;
 use crate::walk::Walk;
 
 /// What was known of a tree's entries at a time. No program can set a status change time.
@@ -88,9 +90,11 @@ impl Taker<'_> {
     }
 
     fn delete(&self, path: &Path) -> Result<(), PathError> {
-        self.make_dir(path.parent().unwrap_or(Path::new("")))?;
-        let to = self.upper.join(path);
-        rustix::fs::mknodat(CWD, &to, FileType::CharacterDevice, Mode::empty(), 0).at("create whiteout", &to)
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        self.make_dir(parent)?;
+        let folder = self.upper.join(parent);
+        let dir = rustix::fs::open(&folder, DIRECTORY, Mode::empty()).at("open", &folder)?;
+        mark_deleted(dir.as_fd(), name).at("create whiteout", path)
     }
 
     /// Makes a directory that was there before in the upper, as it is now.

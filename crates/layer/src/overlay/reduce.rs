@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::{OPAQUE, is_opaque, same_content};
+use super::{OPAQUE, deleted_by, is_opaque, same_content};
 use crate::attributes::{self, OVERLAY, Xattr};
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
@@ -82,6 +82,15 @@ impl Reducer<'_> {
         }
         let merged = self.open.last().is_none_or(|top| self.dirs[*top].merged);
         let meta = walk.stat()?;
+        if let Some(deleted) = deleted_by(walk.root(), path)? {
+            if merged && self.lookup(&deleted)?.is_some() {
+                reduced.entries += 1;
+                self.hold();
+                return Ok(());
+            }
+            return rustix::fs::unlinkat(walk.parent(), walk.name(), AtFlags::empty())
+                .at("remove", &walk.full_path());
+        }
         let below = if merged { self.lookup(path)? } else { None };
         if meta.is_dir() {
             return self.dir(walk, &meta, below.as_ref());

@@ -12,7 +12,7 @@ use super::header::{Flag, Header};
 use super::{PackError, Tar, header};
 use crate::attributes::{self, Xattr};
 use crate::meta::{Kind, Meta};
-use crate::overlay::{is_carrier, is_opaque};
+use crate::overlay::{deleted_by, is_carrier, is_opaque};
 use crate::walk::Walk;
 
 /// An upper directory that is to be a layer: [reduced](crate::overlay::reduce) to what is a change. No overlay with it
@@ -58,6 +58,10 @@ impl Tar<'_, '_> {
         while let Some(kind) = walk.next()? {
             let name = [b"/", walk.path().as_os_str().as_bytes()].concat();
             let meta = walk.stat()?;
+            if deleted_by(upper.dir, walk.path())?.is_some() {
+                self.marker(&name)?;
+                continue;
+            }
             if walk.name().as_bytes().starts_with(b".wh.") {
                 return Err(PackError::Whiteout { path: OsStr::from_bytes(&name).into() });
             }

@@ -24,7 +24,7 @@ use super::{Owners, UnpackError};
 use crate::attributes;
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
-use crate::overlay::OPAQUE;
+use crate::overlay::{OPAQUE, mark_deleted};
 use crate::root::DIRECTORY;
 
 /// Symlinks followed for one name, as the kernel has it.
@@ -225,8 +225,7 @@ impl TreeWriter {
         let path = self.shown(&join(&real, name));
         let name = OsStr::from_bytes(name);
         match lstat(dir.as_fd(), name).at("stat", &path)? {
-            None => rustix::fs::mknodat(&*dir, name, FileType::CharacterDevice, Mode::empty(), 0)
-                .at("create whiteout", &path)?,
+            None => mark_deleted(dir.as_fd(), name).at("create whiteout", &path)?,
             Some(meta) if meta.is_dir() => {
                 let fd = rustix::fs::openat(&*dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
                     .at("open", &path)?;
