@@ -216,6 +216,10 @@ impl Store {
         let (mut count, mut broken) = (0, Vec::new());
         for kind in folders(&self.steps_dir())? {
             for path in folders(&kind)?.into_iter().filter(|path| path.join(RECORD).exists()) {
+                // Of another boot: nothing is wrong with that, it is just not used any more.
+                if !still_whole(&path.join("boot"))? {
+                    continue;
+                }
                 count += 1;
                 let what = || format!("step {}", path.display());
                 if read_step(&path)?.is_none() {
