@@ -13,6 +13,7 @@
 //! | [`passwd`] | the users of an image |
 //! | [`layout`] | OCI image layouts |
 //! | [`archive`] | images in tar files |
+//! | [`downloads`] | files of web servers that are kept |
 //! | [`store`] | the local store: a layout, unpacked layers, caches |
 //! | [`source`] | opening images by name |
 //! | [`sink`] | writing images, pushing them while they are made |
@@ -20,6 +21,7 @@
 
 pub mod archive;
 pub mod auth;
+pub mod downloads;
 pub mod error;
 pub mod image;
 pub mod image_set;

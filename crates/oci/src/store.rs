@@ -7,7 +7,7 @@
 //! | `rootfs/flat/<digest>/` | several of them as one tree, where overlays cannot be had ([`Store::flat`]) |
 //! | `steps/` | what instructions of Dockerfiles did ([`Store::step`]) |
 //! | `mounts/` | folders that their programs keep between builds ([`Store::cache_mount`]) |
-//! | `cache/` | build caches of apps, kept as trees by those who use them; archives of buildpacks that were downloaded |
+//! | `cache/` | build caches of apps, kept as trees by those who use them |
 //! | `packages/` | what is known of the packages of images: small files, which go when nobody has used them for a month |
 //! | `tmp/` | what is being written, in a folder per open store, swept when its process is gone |
 //! | `in-use.lock` | shared by all that have the store open, exclusive while `prune` chooses what to remove |
@@ -133,7 +133,7 @@ impl Store {
         self.dir().join("packages")
     }
 
-    /// Where files of web servers are kept that Dockerfiles add. A file there that was not modified for a month is
+    /// Where files of web servers are kept: buildpacks, and what Dockerfiles add ([`crate::downloads`]). A file there that was not modified for a month is
     /// removed by [`Store::prune`].
     pub fn downloads_dir(&self) -> PathBuf {
         self.dir().join("downloads")

@@ -250,7 +250,7 @@ impl Loader<'_> {
             Locator::Path(path) => self.path(kind, path, &path.display().to_string()),
             Locator::Url(url) => {
                 let file = self.download(url)?;
-                self.path(kind, &file, url)
+                self.file(kind, &file, download::file_name(url), url)
             }
             Locator::Image(text) => self.image(kind, &rebase(text.parse()?, base)),
             Locator::BuilderOrder => Err(ModuleError::NoBuilder("from=builder".to_owned())),
@@ -278,7 +278,13 @@ impl Loader<'_> {
         if fs::metadata(path)?.is_dir() {
             return self.user_folder(kind, path, place, 0);
         }
-        if path.extension().is_some_and(|extension| extension == "cnb") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.file(kind, path, &name, place)
+    }
+
+    /// The module in the file `path`, whose name is `name` where it comes from.
+    fn file(&self, kind: Kind, path: &Path, name: &str, place: &str) -> Result<Vec<Module>, ModuleError> {
+        if name.ends_with(".cnb") {
             return self.package_file(kind, path, place);
         }
         let dir = self.folder("archive-")?;

@@ -1,4 +1,4 @@
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 
 use super::super::tests::Bench;
@@ -29,10 +29,7 @@ const SAME: &str = "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n";
 
 fn get(bench: &Bench, url: &str) -> Result<String, ModuleError> {
     let path = bench.with(|loader| loader.download(url))?;
-    assert_eq!(path.file_name().unwrap(), "a.tgz", "the name says what it is");
-    let mut text = String::new();
-    fs::File::open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    Ok(fs_err::read_to_string(path)?)
 }
 
 #[test]
@@ -53,12 +50,4 @@ fn a_file_that_did_not_change_is_not_sent_again() {
         bench.pull_policy = policy;
         assert_eq!(get(&bench, &url).unwrap(), "two");
     }
-    let dir = bench.path("store/cache/downloads");
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "the former file is gone");
-
-    // What was cut short by a full disk, say, is as good as none.
-    let entry = dir.join(format!("{}.json", Digest::of(url.as_bytes()).hex()));
-    fs::write(dir.join(read(&dir, &entry).unwrap().file), "tw").unwrap();
-    bench.pull_policy = PullPolicy::Never;
-    assert!(get(&bench, &url).is_err());
 }
