@@ -7,6 +7,7 @@
 //! | [`bad`] | extensions that are at fault |
 //! | [`bad_lines`] | each instruction with an error, and where that is said to be |
 //! | [`builders`] | builders with extensions: made, inspected |
+//! | [`copies`] | no overlays |
 //! | [`dry_run`] | `--dry-run` |
 //! | [`generate`] | which extensions take part, what they are asked for, what they may write |
 //! | [`offline`] | no network |
@@ -20,6 +21,7 @@ mod applying;
 mod bad;
 mod bad_lines;
 mod builders;
+mod copies;
 mod dry_run;
 mod fixture;
 mod generate;
