@@ -437,6 +437,38 @@ fn every_truncation_is_an_error_or_a_shorter_layer() {
     assert_eq!(error.to_string(), "the layer is truncated at `d/one`");
 }
 
+/// Without a diffID to compare with, as tools that cut where an entry ends make layers: those are whole, and no others.
+#[test]
+fn a_cut_layer_is_whole_only_between_entries() {
+    let content = "x".repeat(5000);
+    let tar = TarBytes::default()
+        .file("a", &content)
+        .pax(&[("path", "b")])
+        .file("b0", &content)
+        .file("c", "")
+        .end();
+    // A header and ten blocks; a header, records, a header and ten blocks; a header; two blocks of nothing.
+    let ends = [0, 11, 24, 25, 26, 27];
+    assert_eq!(tar.len() % 512, 0);
+    for blocks in 0..tar.len() / 512 {
+        let cut = &tar[..blocks * 512];
+        let (_temp, dest) = place();
+        match unpack(cut, &dest, &options()) {
+            Ok(unpacked) => {
+                assert!(ends.contains(&blocks) || blocks > 27, "{blocks} blocks: {unpacked:?}");
+                for (name, end) in [("a", 11), ("b", 24)] {
+                    assert_eq!(dest.join(name).exists(), blocks >= end, "{blocks} blocks");
+                    assert!(blocks < end || text(dest.join(name)) == content, "{blocks} blocks");
+                }
+            }
+            Err(error) => {
+                assert!(!ends.contains(&blocks), "{blocks} blocks: {error}");
+                assert!(matches!(error, UnpackError::Truncated { .. }), "{blocks} blocks: {error:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn content_is_verified() {
     let tar = TarBytes::default().file("a", "a").end();
@@ -550,6 +582,15 @@ proptest! {
         let (temp, dest) = place();
         let _ = unpack(&tar[..], &dest, &options());
         assert_contained(&temp);
+    }
+
+    /// One wrong bit in a header is noticed, whichever it is: but for the checksum's own text, which has several forms.
+    #[test]
+    fn a_wrong_bit_in_a_header_is_an_error(entry in 0usize..3, at in 0usize..512, bit in 0u8..8) {
+        prop_assume!(!(148..156).contains(&at));
+        let mut tar = TarBytes::default().dir("d").file("d/a", "content").symlink("d/s", "a").end();
+        tar[[0, 512, 1536][entry] + at] ^= 1 << bit;
+        fails(&tar);
     }
 
     /// Bytes that are no tar at all.

@@ -77,8 +77,13 @@ struct Extended {
 /// The next entry; its `stored` bytes and their padding follow in the stream. `None` at the end.
 pub(crate) fn next(stream: &mut Stream) -> Result<Option<Entry>, TarError> {
     let mut extended = Extended::default();
+    // Whether something was said of an entry that has to follow.
+    let mut announced = false;
     loop {
-        let Some(block) = read_block(stream)? else { return Ok(None) };
+        let Some(block) = read_block(stream)? else {
+            return if announced { Err(StreamError::Truncated.into()) } else { Ok(None) };
+        };
+        announced |= matches!(block[156], b'x' | b'L' | b'K');
         let size = number(&block[124..136], "size")?;
         match block[156] {
             b'x' => parse_records(&special(stream, size)?, &mut extended)?,
