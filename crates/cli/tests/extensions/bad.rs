@@ -169,3 +169,25 @@ everyone! {
         assert!(scratch(machine).is_empty(), "{:?}", scratch(machine));
     }
 }
+
+everyone! {
+    /// Interrupted in the middle of a RUN: it ends by the signal, and nothing is left at once.
+    fn interrupted_in_the_middle(machine: &Machine) {
+        let mark = format!("interrupt-{}-{:?}", std::process::id(), machine.person());
+        let slow = extension("test/ext", &format!("RUN echo 1 > /etc/one; MARK={mark} sleep 1000"), "");
+        let builder = with_extensions(machine, &[slow], &[web()]);
+        let mut child = build(machine, &builder).start();
+        let start = Instant::now();
+        while processes(&format!("MARK={mark}")).is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(60), "the RUN starts");
+            assert!(child.try_wait().expect("it can be asked").is_none(), "it runs");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let kill = machine.person().command("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(kill.is_ok_and(|status| status.success()));
+        let status = child.wait().expect("it ends");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2), "{status}");
+        assert!(processes(&format!("MARK={mark}")).is_empty(), "{:?}", processes(&mark));
+        assert!(scratch(machine).is_empty(), "{:?}", scratch(machine));
+    }
+}
