@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::foot::Foot;
 use super::plain::{Lines, phase_line, step_line};
-use super::style::{Style, brief, without_colors};
+use super::style::{Style, without_colors};
 
 /// What is over sooner has no bar: it would only flicker.
 const WORTH_A_BAR: Duration = Duration::from_millis(150);
@@ -141,7 +141,7 @@ impl Live {
         if let Some(bar) = self.phases.get(&Phase::Extend) {
             bar.set_message(format!("{} {place}", Phase::Extend.name()));
         }
-        self.out(&format!("{place} {}", brief(text)));
+        self.out(&format!("{place} {text}"));
     }
 
     fn moved(&mut self, kind: Transfer, id: &str, done: u64) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use events::{Event, Phase, Transfer};
 
-use super::style::{Style, brief, bytes, duration, without_colors};
+use super::style::{Style, bytes, duration, without_colors};
 
 /// Writes whole lines; a piece of a line from a buildpack waits for the rest.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Plain {
                 self.lines.push(*phase, bytes, |phase, line| write_output(style, to_stderr, phase, line));
             }
             Event::Info { text } | Event::Debug { text } => self.out(text),
-            Event::StepStarted { place, text } => self.out(&format!("{place} {}", brief(text))),
+            Event::StepStarted { place, text } => self.out(&format!("{place} {text}")),
             Event::StepEnded { place, text, cached, elapsed, entries, bytes } => {
                 self.out(&step_line(place, text, *cached, *elapsed, (*entries, *bytes)));
             }
@@ -128,7 +128,7 @@ pub fn transfer_line(kind: Transfer, id: &str, total: Option<u64>, reused: bool)
 /// One line for an instruction of a Dockerfile that ended. `changed` are entries and bytes.
 pub fn step_line(place: &str, text: &str, cached: bool, elapsed: Duration, changed: (u64, u64)) -> String {
     match changed {
-        _ if cached => format!("{place} {} (kept from an earlier build)", brief(text)),
+        _ if cached => format!("{place} {text} (kept from an earlier build)"),
         (0, _) => format!("{place} took {} and changed no file", duration(elapsed)),
         (_, size) => format!("{place} took {}, {}", duration(elapsed), bytes(size)),
     }

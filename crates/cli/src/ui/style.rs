@@ -116,16 +116,6 @@ pub fn layer_name(id: &str) -> String {
     }
 }
 
-/// A text that fits on a line or two: without runs of spaces, and cut when it is long.
-pub fn brief(text: &str) -> String {
-    const LONGEST: usize = 120;
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,12 +126,6 @@ mod tests {
         assert_eq!(bytes(1_300_000_000), "1.3 GB");
         assert_eq!(duration(Duration::from_millis(42)), "42 ms");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 05 s");
-    }
-
-    #[test]
-    fn long_text_is_cut() {
-        assert_eq!(brief("RUN a     && b"), "RUN a && b");
-        assert_eq!(brief(&"é".repeat(121)), format!("{}…", "é".repeat(120)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
     Applied, ApplyError, Cached, Engine, Need, NewLayer, PlannedStep, REBASABLE, RunFailure, Source,
     StepReport, config, made, shown,
 };
-use crate::instruction::{Instruction, InstructionKind};
+use crate::instruction::{CopySource, Instruction, InstructionKind};
 
 /// The variables whose values are the numbers of the image's user.
 const IDS: [&str; 2] = ["user_id", "group_id"];
@@ -30,10 +30,14 @@ pub(super) struct Drive<'a> {
     state: State,
     /// The image's user before this Dockerfile.
     user_before: String,
-    /// The key of the last step; none when it is not known, because something before it is not.
+    /// The key of the last step; none in a plan in which something before was never made.
     chain: Option<Digest>,
+    /// Whether there was a step.
+    has_steps: bool,
     /// Whether all steps so far are kept.
     all_kept: bool,
+    /// Whether a plan cannot tell any more: a file of a web server would have to be brought.
+    unknown: bool,
     new_layers: Vec<NewLayer>,
     reports: Vec<StepReport>,
     rebasable: bool,
@@ -49,7 +53,9 @@ impl<'a> Drive<'a> {
             state: State::new(base.config.clone()),
             user_before: base.config.config.user.clone(),
             chain: Some(Key::of_base(base)),
+            has_steps: false,
             all_kept: true,
+            unknown: false,
             new_layers: Vec::new(),
             reports: Vec::new(),
             rebasable: true,
@@ -99,14 +105,19 @@ impl<'a> Drive<'a> {
         let mut plan = Vec::new();
         for source in sources {
             self.begin(source);
-            let inputs = Inputs::new(source, self.engine);
+            let inputs = Inputs::offline(source, self.engine);
             for instruction in &source.dockerfile.instructions {
                 self.ids_for(source, instruction, true)?;
                 let expanded = self.state.expand(source.dockerfile, instruction)?;
                 let located = |failed| locate(failed, source, &expanded);
-                let cached = match self.instruct(&inputs, &expanded).map_err(located)? {
-                    Some(step) => self.look_up(&step).map_err(|error| located(error.into()))?,
-                    None => Cached::Config,
+                let cached = match self.instruct(&inputs, &expanded) {
+                    Ok(Some(step)) => self.look_up(&step).map_err(|error| located(error.into()))?,
+                    Ok(None) => Cached::Config,
+                    Err(Failed::Source(_)) if takes_urls(&expanded.kind) => {
+                        (self.chain, self.unknown) = (None, true);
+                        Cached::Unknown
+                    }
+                    Err(failed) => return Err(located(failed)),
                 };
                 plan.push(PlannedStep {
                     origin: source.origin.clone(),
@@ -121,7 +132,7 @@ impl<'a> Drive<'a> {
 
     /// Begins a Dockerfile with the values that every one is given (image_extension.md, "Phase: Extension").
     fn begin(&mut self, source: &Source<'_>) {
-        let base = match self.chain.filter(|_| !self.reports.is_empty()) {
+        let base = match self.chain.filter(|_| self.has_steps) {
             Some(chain) => chain,
             None => self.base.digest(),
         };
@@ -163,7 +174,7 @@ impl<'a> Drive<'a> {
                     self.state.given.insert((*name).to_owned(), id);
                 }
             }
-            // What follows may depend on them.
+            // They are looked up, and kept, whenever this is applied: so it never was, and what follows was never made.
             None => self.chain = None,
         }
         Ok(())
@@ -216,9 +227,12 @@ impl<'a> Drive<'a> {
     }
 
     fn look_up(&mut self, step: &Step) -> Result<Cached, StepError> {
-        let Some(chain) = &self.chain else { return Ok(Cached::Unknown) };
+        let Some(chain) = &self.chain else {
+            return Ok(if self.unknown { Cached::Unknown } else { Cached::No });
+        };
         let key = step.key(chain);
         self.chain = Some(key);
+        self.has_steps = true;
         Ok(match made::kept(self.engine, key)? {
             Some(kept) => {
                 if let Some(tree) = kept.tree() {
@@ -236,26 +250,23 @@ impl<'a> Drive<'a> {
     fn make(&mut self, source: &Source<'_>, instruction: &Instruction, step: &Step) -> Result<(), Failed> {
         let parent = self.chain.unwrap_or_else(|| Key::of_base(self.base));
         let key = step.key(&parent);
-        let file = source.dockerfile.file();
-        let announce = |cached: bool| {
-            let note = if cached { " (kept from an earlier build)" } else { "" };
-            self.engine.events.info(&format!(
-                "{file}:{} {}{note}",
-                instruction.line,
-                shown::brief(instruction)
-            ));
-        };
-        let made = made::find_or_make(self.engine, &self.stack, step, key, &instruction.text, &announce)?;
+        let (place, text) =
+            (&format!("{}:{}", source.dockerfile.file(), instruction.line), shown::brief(instruction));
+        let started = || self.engine.events.event(Event::StepStarted { place, text: &text });
+        let made = made::find_or_make(self.engine, &self.stack, step, key, &instruction.text, &started)?;
+        let (cached, elapsed) = (made.cached, made.elapsed);
+        let StepRecord { entries, bytes, .. } = made.step.record;
+        self.engine.events.event(Event::StepEnded { place, text: &text, cached, elapsed, entries, bytes });
         self.chain = Some(key);
-        let record = &made.step.record;
+        self.has_steps = true;
         self.reports.push(StepReport {
             origin: source.origin.clone(),
             line: instruction.line,
             text: instruction.text.clone(),
-            cached: made.cached,
-            elapsed: made.elapsed,
-            entries: record.entries,
-            bytes: record.bytes,
+            cached,
+            elapsed,
+            entries,
+            bytes,
         });
         let Some(tree) = made.step.tree() else { return Ok(()) };
         if self.need == Need::Image {
@@ -336,6 +347,12 @@ impl<'a> Drive<'a> {
     }
 }
 
+/// Whether an `ADD` has a URL among its sources.
+fn takes_urls(kind: &InstructionKind) -> bool {
+    let InstructionKind::Add(add) = kind else { return false };
+    add.copy.sources.iter().any(|source| matches!(source, CopySource::Path(word) if word.is_url()))
+}
+
 /// Where the user was changed last.
 fn last_user<'s>(sources: &'s [Source<'_>]) -> Option<(&'s Source<'s>, &'s Instruction)> {
     let mut all =
@@ -359,20 +376,9 @@ fn same_config(one: &oci::ImageConfig, other: &oci::ImageConfig) -> bool {
     without(one) == without(other)
 }
 
-/// An instruction in a message that shows its place as well: without the spaces of continued lines, and not all of it
-/// when it is long.
-fn brief(text: &str) -> String {
-    const LONGEST: usize = 72;
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words,
-    }
-}
-
 /// Says where in its file something failed.
 fn locate(failed: Failed, source: &Source<'_>, instruction: &Instruction) -> ApplyError {
-    let text = brief(&instruction.text);
+    let text = shown::brief(instruction);
     let at = |message: String| source.dockerfile.error(&instruction.span, message);
     match failed {
         Failed::Source(error) => ApplyError::Source(error),
@@ -387,16 +393,5 @@ fn locate(failed: Failed, source: &Source<'_>, instruction: &Instruction) -> App
         Failed::Step(source_error) => {
             ApplyError::Step { at: at(format!("cannot apply `{text}`")), source: source_error }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_instructions_are_cut() {
-        assert_eq!(brief("RUN a     && b"), "RUN a && b");
-        assert_eq!(brief(&"é".repeat(73)), format!("{}…", "é".repeat(72)));
     }
 }

@@ -28,21 +28,19 @@ pub(super) fn find_or_make(
     step: &Step,
     key: Digest,
     text: &str,
-    announce: &dyn Fn(bool),
+    started: &dyn Fn(),
 ) -> Result<Made, Failed> {
     let start = Instant::now();
     let made = |step, cached| Made { step, cached, elapsed: start.elapsed() };
     if let Some(found) = kept(engine, key)? {
-        announce(true);
         return Ok(made(found, true));
     }
     // Another build may be making the same.
     let _lock = engine.store.lock_step(&engine.unpacker.kind, key)?;
     if let Some(found) = kept(engine, key)? {
-        announce(true);
         return Ok(made(found, true));
     }
-    announce(false);
+    started();
     let mut bench = stack.bench()?;
     let owner = match step {
         Step::Run(run) => run.make(&bench, engine)?,
@@ -100,6 +98,8 @@ pub(super) fn layer(engine: &Engine<'_>, step: &KeptStep, id: &str) -> Result<Op
         pack::Options { compression: engine.compression, progress: &progress, ..pack::Options::default() };
     let packed = pack::pack(&options, &mut writer, |tar| tar.upper(&upper))?;
     let descriptor = writer.commit_with(engine.compression.media_type(), packed.digest)?;
+    // Said again, now that it is known how large it is.
+    engine.events.event(Event::TransferStarted { kind, id, total: Some(packed.size) });
     engine.events.event(Event::TransferEnded { kind, id, reused: false });
     Ok(Some(engine.store.keep_step_layer(step, &name, descriptor, packed.diff_id)?))
 }

@@ -44,6 +44,7 @@ impl State {
     /// Begins another Dockerfile on the image as it is now.
     pub fn begin(&mut self, given: BTreeMap<String, String>) {
         *self = Self { given, ..Self::new(self.config.clone()) };
+        self.global = platform_args(&self.config);
     }
 
     /// Begins the stage.
@@ -109,6 +110,24 @@ impl State {
             .map(|(name, value)| format!("{name}={value}"))
             .collect()
     }
+}
+
+/// Variables that an `ARG` without a value brings (Dockerfile reference, "Automatic platform ARGs"): images are built
+/// where they run.
+fn platform_args(config: &ImageConfig) -> BTreeMap<String, Option<String>> {
+    let (os, arch) = (config.os.as_str(), config.architecture.as_str());
+    let variant = config.variant.as_deref().unwrap_or_default();
+    let slash = if variant.is_empty() { "" } else { "/" };
+    let values = [
+        ("PLATFORM", format!("{os}/{arch}{slash}{variant}")),
+        ("OS", os.to_owned()),
+        ("ARCH", arch.to_owned()),
+        ("VARIANT", variant.to_owned()),
+    ];
+    let both = |(name, value): (&str, String)| {
+        ["TARGET", "BUILD"].map(|kind| (format!("{kind}{name}"), Some(value.clone())))
+    };
+    values.into_iter().flat_map(both).collect()
 }
 
 /// Whether a program's text has the variable as `$name` or in `${name…}`.
@@ -189,6 +208,15 @@ mod tests {
         state.config.config.env.clear();
         assert_eq!(path(&state).as_deref(), Some(DEFAULT_PATH));
         assert_eq!(state.lookup("HOME"), None);
+    }
+
+    #[test]
+    fn the_platform_is_there_for_who_asks() {
+        assert_eq!(
+            args(&state("FROM a\nARG TARGETARCH TARGETPLATFORM\nARG BUILDOS=other", &[])),
+            ["TARGETARCH=amd64", "TARGETPLATFORM=linux/amd64", "BUILDOS=other"]
+        );
+        assert_eq!(args(&state("FROM a\nARG x=$TARGETARCH", &[])), ["x="]);
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl<'a> Inputs<'a> {
         Self { source, downloads, context: OnceCell::new() }
     }
 
+    /// The same without bringing any file: what was brought before is taken for what there is.
+    pub fn offline(source: &'a Source<'a>, engine: &Engine<'a>) -> Self {
+        Self { downloads: Downloads::new(engine.store.downloads_dir(), None), ..Self::new(source, engine) }
+    }
+
     /// The context, opened when the first instruction asks for it.
     pub fn context(&self) -> Result<Rc<Context>, Failed> {
         if let Some(context) = self.context.get() {

@@ -22,6 +22,9 @@ impl Events for Heard {
         match event {
             Event::Output { bytes, .. } => heard.0.push_str(&String::from_utf8_lossy(bytes)),
             Event::Info { text } | Event::Warning { text } => heard.1.push(text.to_owned()),
+            Event::StepEnded { place, cached: true, .. } => {
+                heard.1.push(format!("{place} kept from an earlier build"));
+            }
             _ => {}
         }
     }

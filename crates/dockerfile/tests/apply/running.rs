@@ -139,6 +139,7 @@ fn users(lab: &Lab) {
          USER app\nRUN id -u; echo $HOME\nARG user_id\nUSER ${user_id}:${group_id}",
     );
     assert_eq!(lab.output(), "1234\n/srv\n");
+    // The same user as before, by the name it had.
     assert_eq!(applied.config.config.user, "cnb");
     assert_eq!(lab.entries(&applied), ["-rw-r--r-- 0/0 /etc/passwd"]);
 }

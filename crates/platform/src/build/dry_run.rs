@@ -5,7 +5,7 @@ use cnb::group::{GroupElement, Kind as ModuleKind};
 use cnb::plan::{Plan, Require};
 use cnb::resolve::Outcome as Answer;
 use dockerfile::apply::{Cached, PlannedStep};
-use dockerfile::{Copy, CopySource, Heredoc, Instruction, InstructionKind, Kind};
+use dockerfile::{Instruction, InstructionKind, Kind};
 use events::{Events, Phase};
 use lifecycle::detect::Detected;
 use lifecycle::generate::{Generated, GeneratedDockerfile, GeneratedExtension};
@@ -175,7 +175,7 @@ fn files(extension: &GeneratedExtension, kind: Kind, steps: &[PlannedStep]) -> V
 fn as_written(file: &GeneratedDockerfile) -> Vec<DryStep> {
     let dry = |it: &Instruction| DryStep {
         line: it.line,
-        instruction: with_heredocs(&it.text, it),
+        instruction: in_file(it, file),
         state: StepState::Config,
     };
     file.dockerfile.instructions.iter().map(dry).collect()
@@ -193,41 +193,19 @@ fn dry_step(step: &PlannedStep, file: &GeneratedDockerfile) -> DryStep {
     DryStep { line: step.line, instruction, state }
 }
 
-/// An instruction with its variables filled in, as far as that is not the shell's to do.
+/// An instruction with its variables filled in. A `RUN` in which nothing is for us to fill in keeps its lines.
 fn shown(step: &PlannedStep, written: &Instruction, file: &GeneratedDockerfile) -> String {
-    let value = |name: &str| file.args.iter().find(|(given, _)| given == name).map(|(_, value)| value);
-    match &written.kind {
-        InstructionKind::Arg(args) => match args.as_slice() {
-            [arg] if value(&arg.name).is_some() => {
-                format!("ARG {}={}", arg.name, value(&arg.name).cloned().unwrap_or_default())
-            }
-            _ => step.text.clone(),
-        },
-        // Its lines stay what they are when nothing is filled in.
-        InstructionKind::Run(_) if step.text == written.text => {
-            file.dockerfile.text()[written.span.clone()].trim_end().to_owned()
-        }
-        _ => with_heredocs(&step.text, written),
+    let lines = in_file(written, file);
+    let same = || lines.replace("\\\n", " ").split_whitespace().eq(step.text.split_whitespace());
+    match written.kind {
+        InstructionKind::Run(_) if same() => lines,
+        _ => step.text.clone(),
     }
 }
 
-/// An instruction's line with the here-documents that follow it, as they are in the file.
-fn with_heredocs(line: &str, instruction: &Instruction) -> String {
-    let of_copy = |copy: &Copy| {
-        let heredoc = |source: &CopySource| match source {
-            CopySource::Heredoc(heredoc) => Some(heredoc.clone()),
-            CopySource::Path(_) => None,
-        };
-        copy.sources.iter().filter_map(heredoc).collect()
-    };
-    let heredocs: Vec<Heredoc> = match &instruction.kind {
-        InstructionKind::Run(run) => run.heredocs.clone(),
-        InstructionKind::Copy(copy) => of_copy(copy),
-        InstructionKind::Add(add) => of_copy(&add.copy),
-        _ => Vec::new(),
-    };
-    let texts = heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.raw, heredoc.name));
-    std::iter::once(line.to_owned()).chain(texts).collect()
+/// An instruction as it is in the file, with its here-documents.
+fn in_file(instruction: &Instruction, file: &GeneratedDockerfile) -> String {
+    file.dockerfile.text()[instruction.span.clone()].trim_end().to_owned()
 }
 
 fn name(kind: Kind) -> &'static str {
@@ -287,13 +265,29 @@ mod tests {
     }
 
     #[test]
-    fn here_documents_follow_their_line() {
-        let text = "FROM a\nRUN <<A cat <<B\none\nA\n\ttwo\nB\nCOPY <<F /f\nx\nF\n";
+    fn programs_keep_their_lines() {
+        let text = "FROM a\nRUN x \\\n  && y\nRUN <<END\none\nEND\nCOPY a \\\n  b\nRUN --mount=target=$t z\n";
         let dockerfile = dockerfile::Dockerfile::parse("run.Dockerfile", text).unwrap();
-        let shown: Vec<String> =
-            dockerfile.instructions.iter().map(|it| with_heredocs(&it.text, it)).collect();
-        let expected = ["FROM a", "RUN <<A cat <<B\none\nA\n\ttwo\nB", "COPY <<F /f\nx\nF"];
-        assert_eq!(shown, expected);
+        let file = GeneratedDockerfile {
+            dockerfile: dockerfile.clone(),
+            path: "run.Dockerfile".into(),
+            base: None,
+            extends: true,
+            args: Vec::new(),
+            context: None,
+            packages: Vec::new(),
+        };
+        let planned = ["FROM a", "RUN x && y", "RUN <<END\none\nEND", "COPY a b", "RUN --mount=target=/x z"];
+        let expected = ["FROM a", "RUN x \\\n  && y", planned[2], planned[3], planned[4]];
+        for ((written, planned), expected) in dockerfile.instructions.iter().zip(planned).zip(expected) {
+            let step = PlannedStep {
+                origin: "a".to_owned(),
+                line: written.line,
+                text: planned.to_owned(),
+                cached: Cached::No,
+            };
+            assert_eq!(shown(&step, written, &file), expected);
+        }
     }
 
     #[test]
