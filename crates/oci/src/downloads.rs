@@ -50,9 +50,14 @@ impl Downloads {
     /// What is here of a URL.
     pub fn of_url(&self, url: &str) -> Option<Download> {
         let record: Record = serde_json::from_slice(&fs::read(self.record(url)).ok()?).ok()?;
-        let path = self.dir.join(record.digest.hex());
-        mark_used(&path).ok()?;
+        let path = self.of_content(record.digest)?;
         Some(Download { path, digest: record.digest, version: record.version })
+    }
+
+    /// The file with this content, wherever it came from.
+    pub fn of_content(&self, digest: Digest) -> Option<PathBuf> {
+        let path = self.dir.join(digest.hex());
+        mark_used(&path).ok().map(|()| path)
     }
 
     /// Keeps what `fetch` writes as the file at `url`, unless it says that there is nothing new: `None` then.
@@ -130,6 +135,7 @@ mod tests {
         };
         let one = bring(b"one", "1").unwrap().unwrap();
         assert_eq!((fs::read(&one.path).unwrap(), one.digest), (b"one".to_vec(), Digest::of(b"one")));
+        assert_eq!(downloads.of_content(one.digest), Some(one.path.clone()));
         assert_eq!(downloads.of_url("u"), Some(one));
         assert_eq!(downloads.bring("u", |_| io::Result::Ok(None)).unwrap(), None);
         let two = bring(b"two", "2").unwrap();

@@ -4,10 +4,10 @@
 //! the version that is here. Not here: how servers are spoken to.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::PathBuf;
 
-use layer::{Digest, Hasher};
+use layer::Digest;
+use oci::downloads::Downloads as Kept;
 use oci::registry::{Client, FileVersion};
 
 use crate::error::SourceError;
@@ -47,13 +47,13 @@ impl Fetch for Client {
 
 /// A folder of files that were brought from web servers.
 pub struct Downloads<'a> {
-    dir: PathBuf,
+    kept: Kept,
     fetch: Option<&'a dyn Fetch>,
 }
 
 impl std::fmt::Debug for Downloads<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Downloads").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Downloads").field("kept", &self.kept).finish_non_exhaustive()
     }
 }
 
@@ -66,13 +66,6 @@ pub struct Download {
     pub digest: Digest,
     /// The name its URL gives it, when that has one.
     pub name: Option<String>,
-}
-
-/// What is known of a URL.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Record {
-    digest: Digest,
-    version: FileVersion,
 }
 
 /// Why a file cannot be had.
@@ -93,7 +86,7 @@ impl<'a> Downloads<'a> {
     /// The folder `dir`, which is made when something is to be kept in it. Without `fetch` there is no network: what is
     /// here is used as it is.
     pub fn new(dir: impl Into<PathBuf>, fetch: Option<&'a dyn Fetch>) -> Self {
-        Self { dir: dir.into(), fetch }
+        Self { kept: Kept::new(dir), fetch }
     }
 
     /// The file at a URL, whose content must be that of `checksum` (`sha256:<hex>`) when there is one.
@@ -113,69 +106,24 @@ impl<'a> Downloads<'a> {
     }
 
     fn bring(&self, url: &str, expected: Option<Digest>) -> Result<(PathBuf, Digest), Miss> {
-        if let Some(digest) = expected {
-            let path = self.content(&digest);
-            if path.is_file() {
-                use_file(&path)?;
-                return Ok((path, digest));
-            }
+        if let Some(digest) = expected
+            && let Some(path) = self.kept.of_content(digest)
+        {
+            return Ok((path, digest));
         }
-        let record_path = self.dir.join(format!("{}.json", Digest::of(url.as_bytes()).hex()));
-        let record = read_record(&record_path).filter(|record| self.content(&record.digest).is_file());
-        let Some(fetch) = self.fetch else {
-            let record = record.ok_or(Miss::Offline)?;
-            return self.checked(record.digest, expected);
+        let known = self.kept.of_url(url);
+        let found = match self.fetch {
+            None => known.ok_or(Miss::Offline)?,
+            Some(fetch) => {
+                let version = known.as_ref().map(|known| &known.version);
+                let new = self.kept.bring(url, |to| fetch.fetch(url, version, to).map_err(Miss::Fetch))?;
+                new.or(known).ok_or_else(|| io::Error::other("the server says that nothing changed"))?
+            }
         };
-        fs_err::create_dir_all(&self.dir)?;
-        let file = tempfile::NamedTempFile::new_in(&self.dir)?;
-        let mut hashing = Hashing { file, hasher: Hasher::new() };
-        let known = record.as_ref().map(|record| &record.version);
-        let Some(version) = fetch.fetch(url, known, &mut hashing).map_err(Miss::Fetch)? else {
-            let record = record.ok_or_else(|| io::Error::other("the server says that nothing changed"))?;
-            return self.checked(record.digest, expected);
-        };
-        let digest = hashing.hasher.finish();
-        self.checked(digest, expected)?;
-        let path = self.content(&digest);
-        hashing.file.as_file().sync_all()?;
-        hashing.file.persist(&path).map_err(|error| error.error)?;
-        write_record(&self.dir, &record_path, &Record { digest, version })?;
-        Ok((path, digest))
-    }
-
-    fn checked(&self, actual: Digest, expected: Option<Digest>) -> Result<(PathBuf, Digest), Miss> {
         match expected {
-            Some(expected) if expected != actual => Err(Miss::Checksum { actual }),
-            _ => {
-                let path = self.content(&actual);
-                if path.is_file() {
-                    use_file(&path)?;
-                }
-                Ok((path, actual))
-            }
+            Some(expected) if expected != found.digest => Err(Miss::Checksum { actual: found.digest }),
+            _ => Ok((found.path, found.digest)),
         }
-    }
-
-    fn content(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(digest.hex())
-    }
-}
-
-/// Writes to a file and hashes what it writes.
-struct Hashing {
-    file: tempfile::NamedTempFile,
-    hasher: Hasher,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }
 
@@ -192,23 +140,6 @@ fn checksum_of(dockerfile: &Dockerfile, word: &Word) -> Result<Digest, SourceErr
         let message = format!("`{}` is not a checksum", word.text);
         dockerfile.error(&word.span, message).with_help("it is `sha256:` and 64 hexadecimal digits")
     })
-}
-
-/// Says that a file was used: what was not for long is removed.
-fn use_file(path: &Path) -> io::Result<()> {
-    fs_err::OpenOptions::new().append(true).open(path)?.into_file().set_modified(SystemTime::now())
-}
-
-fn read_record(path: &Path) -> Option<Record> {
-    serde_json::from_slice(&fs_err::read(path).ok()?).ok()
-}
-
-fn write_record(dir: &Path, path: &Path, record: &Record) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(&serde_json::to_vec(record)?)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 fn fault(dockerfile: &Dockerfile, url: &Word, expected: Option<Digest>, miss: Miss) -> SourceError {
@@ -252,6 +183,7 @@ fn shown(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::Mutex;
 
     use super::*;
