@@ -7,6 +7,10 @@ use std::error::Error;
 /// What to do about a full disk.
 pub const FULL_DISK: &str = "make room on the disk: `pannier prune` removes what no image needs";
 
+/// What to do where something needs an overlay that cannot be had: image extensions do, and who asks for one.
+const NO_OVERLAY: &str =
+    "`pannier doctor` says what this machine lacks; builds without image extensions can do with copies";
+
 /// A failed verb. Printed as `error: …`, its causes, and `hint: …`.
 #[derive(Debug)]
 pub struct CommandError {
@@ -28,6 +32,9 @@ impl CommandError {
         let mut error = Self { error, hints, detail: None, exit_code: 1 };
         if is_full_disk(&error.message()) {
             error.hints.push(FULL_DISK.to_owned());
+        }
+        if error.message().contains("cannot mount an overlay") {
+            error.hints.push(NO_OVERLAY.to_owned());
         }
         error
     }
@@ -135,5 +142,7 @@ mod tests {
         );
         let full = std::io::Error::from_raw_os_error(28);
         assert!(CommandError::from(full).hints[0].starts_with("make room on the disk"));
+        let none = CommandError::new("cannot mount an overlay of 3 trees on /x");
+        assert!(none.hints[0].starts_with("`pannier doctor` says"));
     }
 }

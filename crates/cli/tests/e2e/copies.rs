@@ -74,7 +74,7 @@ everyone! {
         let builder = builder_of(machine, &[facts("test/deps", "layer deps launch,cache; date > \"$CNB_LAYERS_DIR/deps/file\"")]);
         build_on_copies(machine, &builder).ok();
         let digest = built(machine).digest;
-        build_on_copies(machine, &builder).args(["--restore", "overlay"]).fails().says("overlay");
+        build_on_copies(machine, &builder).args(["--restore", "overlay"]).fails().says("cannot mount an overlay").says("hint: `pannier doctor`");
         assert_eq!(built(machine).digest, digest);
         build_on_copies(machine, &builder).ok();
         assert_ne!(built(machine).digest, digest, "a changed layer is a new one");
