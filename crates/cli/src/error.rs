@@ -7,9 +7,9 @@ use std::error::Error;
 /// What to do about a full disk.
 pub const FULL_DISK: &str = "make room on the disk: `pannier prune` removes what no image needs";
 
-/// What to do where something needs an overlay that cannot be had: image extensions do, and who asks for one.
+/// What to do where an overlay that was asked for cannot be had.
 const NO_OVERLAY: &str =
-    "`pannier doctor` says what this machine lacks; builds without image extensions can do with copies";
+    "`pannier doctor` says what this machine lacks; without --restore overlay, copies are made";
 
 /// A failed verb. Printed as `error: …`, its causes, and `hint: …`.
 #[derive(Debug)]

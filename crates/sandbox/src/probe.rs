@@ -206,9 +206,7 @@ fn overlay(scratch: &Scratch) -> Result<String, Problem> {
         read_only: false,
     };
     let problem = |why: String| Problem {
-        why: format!(
-            "none, so that every build copies what it works on, and image extensions cannot run: {why}"
-        ),
+        why: format!("none, so that every build copies what it works on: {why}"),
         fix: Some(
             "keep the store (--home) on ext4, xfs, btrfs or tmpfs, on a kernel from 5.11 on".to_owned(),
         ),

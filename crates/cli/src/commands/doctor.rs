@@ -57,7 +57,7 @@ fn existing(dir: &Path) -> &Path {
 fn conclusion(probe: &Probe, good: bool) -> &'static str {
     match (probe.sandboxes_run(), good) {
         (true, true) if !has_overlays(probe) => {
-            "pannier builds and runs images here, with copies in place of overlays: slower, and without image extensions."
+            "pannier builds and runs images here, with copies in place of overlays, which takes longer."
         }
         (true, true) => "pannier builds and runs images here.",
         (true, false) => "pannier builds and runs images here, but something in the store is broken.",
