@@ -6,9 +6,11 @@ use crate::instruction::{CopySource, Heredoc, Instruction, InstructionKind};
 /// Longer lines are cut.
 const LINE: usize = 150;
 
-/// One line of an instruction: without what indented continued lines, and not too long.
+/// One line of an instruction: without what indented continued lines and without mounts, which say little of what it
+/// does, and not too long.
 pub(super) fn brief(instruction: &Instruction) -> String {
-    let text = one_line(&instruction.text);
+    let words = instruction.text.split_whitespace().filter(|word| !word.starts_with("--mount="));
+    let text = words.collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(LINE) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
@@ -69,7 +71,7 @@ mod tests {
 
     #[test]
     fn continued_lines_are_one() {
-        let run = instruction("RUN a; \\\n      b; \\\n   c");
+        let run = instruction("RUN --mount=type=tmpfs,target=/x a; \\\n      b; \\\n   c");
         assert_eq!(brief(&run), "RUN a; b; c");
         let long = brief(&instruction(&format!("RUN {}", "é".repeat(300))));
         assert_eq!((long.chars().count(), long.chars().last()), (LINE + 1, Some('…')));
