@@ -71,7 +71,7 @@ echo x > here; echo x > /cnb/mine 2>/dev/null || true
 everyone! {
     /// An overlay that was asked for is not replaced by anything.
     fn asking_for_an_overlay_fails(machine: &Machine) {
-        let builder = builder_of(machine, &[facts("test/deps", "layer deps launch,cache; date > \"$CNB_LAYERS_DIR/deps/file\"")]);
+        let builder = builder_of(machine, &[facts("test/deps", "layer deps launch,cache; cat /proc/sys/kernel/random/uuid > \"$CNB_LAYERS_DIR/deps/file\"")]);
         build_on_copies(machine, &builder).ok();
         let digest = built(machine).digest;
         build_on_copies(machine, &builder).args(["--restore", "overlay"]).fails().says("cannot mount an overlay").says("hint: `pannier doctor`");
