@@ -1,6 +1,6 @@
 //! Which buildpacks take part: groups, optional ones, plans, composites, targets, system buildpacks.
 
-use testkit::{Base, Builder, Buildpack};
+use testkit::{Base, Builder, Buildpack, Layout};
 
 use crate::support::*;
 
@@ -140,6 +140,27 @@ fn targets() {
         .group(&["test/here"]);
     build(&machine, &builder(&machine, &order)).ok();
     assert_eq!(participants(&built(&machine)), ["test/here"]);
+}
+
+#[test]
+fn the_build_image_says_what_the_run_image_does_not() {
+    let Some(machine) = machine() else { return };
+    let tables = "[[targets]]\nos = \"linux\"\n[[targets.distros]]\nname = \"fromfile\"\nversion = \"7\"";
+    let said = "fact distro \"$CNB_TARGET_DISTRO_NAME $CNB_TARGET_DISTRO_VERSION\"";
+    let order = Builder::new(Base::Small)
+        .buildpack(facts("test/here", said).tables(tables))
+        .group(&["test/here"])
+        .file("/etc/os-release", "NAME=any\nID=fromfile\nVERSION_ID=\"7\"\n");
+    let builder = builder(&machine, &order);
+    build(&machine, &builder).fails();
+
+    let nameless = ["name", "version"]
+        .iter()
+        .fold(Base::Small.run(), |image, key| image.label(&format!("io.buildpacks.base.distro.{key}"), ""));
+    let layout = Layout::new(machine.path("images"));
+    layout.add("nameless", &nameless);
+    build(&machine, &builder).args(["--run-image", &layout.reference("nameless")]).ok();
+    assert_eq!(fact(&built(&machine), "test/here", "distro"), "fromfile 7");
 }
 
 #[test]

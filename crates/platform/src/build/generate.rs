@@ -70,7 +70,7 @@ impl Run<'_> {
         if let Some(name) = &generated.run_image {
             let (request, known) = (self.request, &self.builder.run_images);
             self.run_image = resolve::switched_run_image(request, name, known, self.events)?;
-            self.target = target(&self.run_image.image);
+            self.target = target(&self.run_image.image, self.build_distro.as_ref());
         }
         Ok(())
     }

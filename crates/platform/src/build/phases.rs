@@ -40,6 +40,8 @@ pub(super) const PLATFORM: &str = "/platform";
 pub(super) const BUILDPACKS: &str = "/cnb/buildpacks";
 pub(super) const EXTENSIONS: &str = "/cnb/extensions";
 const PLANS: &str = "/cnb/plans";
+/// The largest `/etc/os-release` that is read, in bytes.
+const OS_RELEASE_LIMIT: u64 = 64 << 10;
 /// Files for the user are the user's: this process is uid 0 in its namespace.
 pub(super) const OURS: Owner = Owner::Ids { uid: 0, gid: 0 };
 
@@ -50,6 +52,8 @@ pub(super) struct Run<'a> {
     pub builder: Builder,
     pub run_image: RunImageChoice,
     pub target: TargetMetadata,
+    /// What the build image's own files say, for run images that say nothing.
+    pub build_distro: Option<Distro>,
     pub uid: u32,
     pub gid: u32,
     pub bench: Bench,
@@ -131,7 +135,8 @@ impl<'a> Run<'a> {
         let mut builder = Builder::read(&resolved.builder, &view)?;
         let selected = super::select::select(request, &mut resolved, &mut builder, &view, events)?;
         let run_image = resolve::run_image(request, &resolved.builder_name, &builder.run_images, events)?;
-        let target = target(&run_image.image);
+        let build_distro = distro_of(&view)?;
+        let target = target(&run_image.image, build_distro.as_ref());
         let (uid, gid) = (request.uid.unwrap_or(builder.uid), request.gid.unwrap_or(builder.gid));
         // With one id only, all files are this process's, and the sandbox shows them as the buildpacks'.
         let owner = (request.ids != Ids::Single).then_some((uid, gid));
@@ -152,6 +157,7 @@ impl<'a> Run<'a> {
             builder,
             run_image,
             target,
+            build_distro,
             uid,
             gid,
             bench,
@@ -257,8 +263,9 @@ pub(super) fn copy_app(
     Ok(resolved.source.copy_to(dest, owner, &|path, is_dir| filter.keep(path, is_dir))?)
 }
 
-/// What the run image says of itself.
-pub(super) fn target(run_image: &Image) -> TargetMetadata {
+/// What the run image says of itself. Of one that names no distribution it is taken to be the build image's, as the
+/// reference does.
+pub(super) fn target(run_image: &Image, build_distro: Option<&Distro>) -> TargetMetadata {
     let config = &run_image.config;
     let label = |key| config.label(key).unwrap_or_default().to_owned();
     let distro = Distro { name: label(label::BASE_DISTRO_NAME), version: label(label::BASE_DISTRO_VERSION) };
@@ -267,6 +274,15 @@ pub(super) fn target(run_image: &Image) -> TargetMetadata {
         os: config.os.clone(),
         arch: config.architecture.clone(),
         variant: config.variant.clone().unwrap_or_default(),
-        distro: (!distro.name.is_empty()).then_some(distro),
+        distro: if distro.name.is_empty() { build_distro.cloned() } else { Some(distro) },
+    }
+}
+
+/// The distribution that `/etc/os-release` of the build image names.
+fn distro_of(build_image: &Root) -> Result<Option<Distro>, BuildError> {
+    match build_image.read_to_string("etc/os-release", OS_RELEASE_LIMIT) {
+        Ok(text) => Ok(Distro::from_os_release(&text)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
