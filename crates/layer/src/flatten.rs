@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::copy::{CopyOptions, copy_tree};
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
-use crate::overlay::{OPAQUE, deleted_by};
+use crate::overlay::{deleted_by, is_opaque, remove};
 use crate::walk::Walk;
 
 /// Makes `to`, a new directory, what an overlay of `trees`, the topmost first, would show. Nothing of it is linked to
@@ -60,20 +60,6 @@ fn make_room(tree: &Path, below: &Path) -> Result<(), PathError> {
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<(), PathError> {
-    let is_dir = rustix::fs::lstat(path).map(Meta::from).at("stat", path)?.is_dir();
-    if is_dir { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) }.at("remove", path)
-}
-
-fn is_opaque(path: &Path) -> Result<bool, PathError> {
-    let mut value = [0; 1];
-    match rustix::fs::lgetxattr(path, OPAQUE, &mut value[..]) {
-        Ok(length) => Ok(value[..length] == *b"y"),
-        Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(false),
-        Err(errno) => Err(errno).at("read attributes of", path),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -81,6 +67,7 @@ mod tests {
     use rustix::fs::XattrFlags;
 
     use super::*;
+    use crate::overlay::OPAQUE;
 
     /// Lines of `path` for directories, `path=content` for files, `path->target` for links.
     fn listing(dir: &Path) -> Vec<String> {

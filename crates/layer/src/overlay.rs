@@ -308,7 +308,7 @@ pub(crate) fn is_opaque(path: &Path) -> Result<bool, PathError> {
 }
 
 /// Removes whatever is at `path`; nothing there is no error.
-fn remove(path: &Path) -> Result<(), PathError> {
+pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
     let result = match fs_err::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => fs_err::remove_dir_all(path),
         Ok(_) => fs_err::remove_file(path),
