@@ -10,6 +10,14 @@ use tempfile::TempDir;
 
 use crate::person::Person;
 
+/// Puts an overlay where the store is, on which the kernel mounts no other, and becomes the rest.
+const ON_OVERLAY: &str = r#"#!/bin/sh
+set -e
+mkdir -p "$PANNIER_HOME" under/lower under/upper under/work
+mount -t overlay store -o "lowerdir=$PWD/under/lower,upperdir=$PWD/under/upper,workdir=$PWD/under/work$OPTIONS" "$PANNIER_HOME"
+exec "$@"
+"#;
+
 /// A home, an empty working folder and an environment of nothing but what is said here. Everything is removed in the
 /// end.
 #[derive(Debug)]
@@ -97,6 +105,24 @@ impl Machine {
     /// A `pannier` command with these arguments.
     pub fn pannier<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Call {
         self.call(&self.pannier, arguments)
+    }
+
+    /// A `pannier` command whose store, in `home` below this machine's folder, is where no overlay can be mounted: on
+    /// one, as in a container whose own files are an overlay.
+    pub fn pannier_on_overlay<A: AsRef<OsStr>>(
+        &self,
+        home: impl AsRef<Path>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Call {
+        let script = self.write_script("work/on-overlay", ON_OVERLAY);
+        let root = self.person.is_root();
+        let words: &[&str] = if root { &["--mount"] } else { &["--mount", "--map-root-user"] };
+        self.call("unshare", words)
+            .arg(script)
+            .arg(&self.pannier)
+            .args(arguments)
+            .env("PANNIER_HOME", self.path(home))
+            .env("OPTIONS", if root { "" } else { ",userxattr" })
     }
 
     /// Any other command, run as the same person in the same surroundings.

@@ -5,32 +5,12 @@ use testkit::machine::Call;
 
 use crate::support::*;
 
-/// Puts an overlay where the store is, on which the kernel mounts no other, and becomes the rest.
-const ON_OVERLAY: &str = r#"#!/bin/sh
-set -e
-mkdir -p "$PANNIER_HOME" under/lower under/upper under/work
-mount -t overlay store -o "lowerdir=$PWD/under/lower,upperdir=$PWD/under/upper,workdir=$PWD/under/work$OPTIONS" "$PANNIER_HOME"
-exec "$@"
-"#;
-
 /// What is said of it.
 const COPIED: &str = "files are copied for this build";
 
 /// `pannier` with its store where no overlay can be mounted.
 fn pannier(machine: &Machine, arguments: &[&str]) -> Call {
-    let script = machine.write_script("work/on-overlay", ON_OVERLAY);
-    let mut words = vec!["--mount"];
-    let root = machine.person().is_root();
-    if !root {
-        words.push("--map-root-user");
-    }
-    machine
-        .call("unshare", words)
-        .arg(script)
-        .arg(machine.program())
-        .args(arguments)
-        .env("PANNIER_HOME", machine.path("work/store"))
-        .env("OPTIONS", if root { "" } else { ",userxattr" })
+    machine.pannier_on_overlay("work/store", arguments)
 }
 
 /// As [`build`].

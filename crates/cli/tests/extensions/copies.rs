@@ -3,14 +3,6 @@
 use crate::fixture::*;
 use crate::support::*;
 
-/// Puts an overlay where the store is, on which the kernel mounts no other, and becomes the rest.
-const ON_OVERLAY: &str = r#"#!/bin/sh
-set -e
-mkdir -p "$PANNIER_HOME" under/lower under/upper under/work
-mount -t overlay store -o "lowerdir=$PWD/under/lower,upperdir=$PWD/under/upper,workdir=$PWD/under/work$OPTIONS" "$PANNIER_HOME"
-exec "$@"
-"#;
-
 everyone! {
     /// The image is the one that overlays give, first and when all is kept.
     fn the_same_image_without_overlays(machine: &Machine) {
@@ -22,19 +14,9 @@ everyone! {
         let expected = built(machine);
         assert_eq!(fact(&expected, "test/seen", "file"), "tool\nmore\ngone");
 
-        let script = machine.write_script("work/on-overlay", ON_OVERLAY);
-        let root = machine.person().is_root();
         let build = || {
-            let words: &[&str] = if root { &["--mount"] } else { &["--mount", "--map-root-user"] };
-            let app = app(machine);
-            machine
-                .call("unshare", words)
-                .arg(&script)
-                .arg(machine.program())
-                .args(["build", OUT, "--builder", &builder, "--path"])
-                .arg(app)
-                .env("PANNIER_HOME", machine.path("work/copies"))
-                .env("OPTIONS", if root { "" } else { ",userxattr" })
+            let arguments = ["build", OUT, "--builder", &builder, "--path"];
+            machine.pannier_on_overlay("work/copies", arguments).arg(app(machine))
         };
         build().ok().says("No overlay can be mounted here");
         assert_eq!(built(machine).digest, expected.digest);
