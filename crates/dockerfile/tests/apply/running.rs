@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     ("the_user_is_put_back", user_put_back),
     ("owners", owners),
     ("links_and_deletions", links),
+    ("devices_are_data", devices),
     ("mount_points_are_no_change", mount_points),
     ("cache_mounts", cache_mounts),
     ("bind_mounts", bind_mounts),
@@ -152,6 +153,27 @@ fn user_put_back(lab: &Lab) {
     assert_eq!(applied.config.config.user, "cnb");
     assert!(lab.told().iter().all(|line| !line.contains("user")), "{:?}", lab.told());
     assert!(!lab.run(&format!("USER root\nRUN true\n{back}")).changed);
+}
+
+fn devices(lab: &Lab) {
+    if lab.ids != Ids::Host {
+        return; // The kernel makes none in a user namespace.
+    }
+    let made = "USER root\nRUN mkdir /etc/d; mknod -m 640 /etc/d/mem c 1 1; mknod /etc/d/disk b 8 17; chgrp 6 /etc/d/disk";
+    let applied = lab.run_unlisted(&format!("{made}\nUSER cnb"));
+    let nodes = ["brw-r--r-- 0/6 /etc/d/disk", "crw-r----- 0/0 /etc/d/mem"];
+    assert_eq!(lab.entries(&applied), [&["drwxr-xr-x 0/0 /etc/d"], &nodes[..]].concat());
+    // No tree has a node that would open a device of the machine to whoever can reach it.
+    for tree in &applied.trees {
+        for name in ["etc/d/mem", "etc/d/disk"] {
+            let found = std::fs::symlink_metadata(tree.join(name)).expect("something stands for it");
+            assert!(found.is_file() && found.len() == 0, "{name}: {found:?}");
+        }
+    }
+    // A later step that leaves them alone has none of it in its layer; what it writes over one is a file.
+    let applied = lab.run_unlisted(&format!("{made}\nRUN echo 1 > /etc/d/mem; rm /etc/d/disk\nUSER cnb"));
+    let after = ["-rw-r--r-- 0/0 /etc/d/.wh.disk", "-rw-r----- 0/0 /etc/d/mem"];
+    assert_eq!(lab.entries(&applied)[3..], after);
 }
 
 fn owners(lab: &Lab) {

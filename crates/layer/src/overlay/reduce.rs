@@ -33,7 +33,8 @@ pub struct Reduced {
 
 /// Takes out of the directory `upper` what leaves things as they are in `below`, the mounted tree (or the one tree)
 /// that was below it: for everything a layer is made of, which is names, sorts, modes, owners, attributes, contents and
-/// targets, but not times. Directories that only hold changes are marked, so that a layer does not have them. Sockets
+/// targets, but not times. An empty file with an attribute takes the place of a device node: a layer has the node.
+/// Directories that only hold changes are marked, so that a layer does not have them. Sockets
 /// go in any case, and so does everything of overlayfs that the directory does not need as a lower.
 ///
 /// `owner` is who the programs ran as, where a user namespace has a single id: see [`crate::record_owner`].
@@ -98,6 +99,11 @@ impl Reducer<'_> {
         if self.is_nothing(walk, &meta, below.as_ref())? {
             return rustix::fs::unlinkat(walk.parent(), walk.name(), AtFlags::empty())
                 .at("remove", &walk.full_path());
+        }
+        if matches!(meta.kind, Kind::CharDevice | Kind::BlockDevice) && !meta.is_whiteout() {
+            attributes::make_data_of_device(walk.parent(), walk.name(), &meta)
+                .at("replace the device", &walk.full_path())?;
+            self.record(&walk.full_path())?;
         }
         if meta.is_file() {
             strip(&walk.full_path(), false)?;

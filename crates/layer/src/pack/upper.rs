@@ -78,6 +78,14 @@ impl Tar<'_, '_> {
             };
             let recorded = attributes::take_owner(&mut xattrs);
             let owner = upper.owners.of(&meta, recorded);
+            // What a later step wrote into the file that stood for a device is a file.
+            let device =
+                attributes::take_device(&mut xattrs).filter(|_| kind == Kind::File && meta.size == 0);
+            if let Some((kind, rdev)) = device {
+                let meta = Meta { kind, rdev, ..meta };
+                self.special(&name, &meta, &[], super::Owner::Ids { uid: owner.0, gid: owner.1 })?;
+                continue;
+            }
             let first = (meta.nlink > 1 && kind != Kind::Dir).then_some((meta.dev, meta.ino));
             if let Some(link) = first.and_then(|id| links.get(&id)) {
                 let name = Path::new(OsStr::from_bytes(&name));
