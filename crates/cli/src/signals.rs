@@ -1,7 +1,8 @@
 //! Ctrl-C and SIGTERM: end the sandboxes, take mounts and temporary files away, then end as the signal asks.
 //!
-//! The other threads go on meanwhile, and fail sooner or later because what they work on goes away. What they then
-//! have to say is no news: whoever is about to report it calls [`ending`] first and is held.
+//! The other threads go on meanwhile, and fail sooner or later because what they work on goes away. What they make of
+//! it must not be taken for whole, so nothing is published from the start of the end ([`oci::publish`]). What they have
+//! to say is no news: whoever is about to report it calls [`ending`] first and is held.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
@@ -14,6 +15,10 @@ use crate::ui::Ui;
 
 type Cleanup = Box<dyn FnOnce() + Send>;
 type Forward = Box<dyn Fn(i32) + Send>;
+
+/// How long a rename may take that has begun. Longer, and the disk hangs: then nothing is removed, and the next
+/// process does what is done after SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 static CLEANUP: Mutex<Vec<Cleanup>> = Mutex::new(Vec::new());
 static FORWARD: Mutex<Option<Forward>> = Mutex::new(None);
@@ -77,15 +82,19 @@ fn listen(which: &[i32]) -> std::io::Result<()> {
 /// Cleans up and ends the process as the default action would, so that the caller sees the signal.
 #[expect(clippy::exit, reason = "a signal ends the program from whichever thread hears of it")]
 fn end_by(signal: i32) -> ! {
-    // First of all, so that nobody writes any more where the cleanup removes.
+    // First of all: what the cleanup removes is what others are about to publish.
+    let settled = oci::publish::close(PATIENCE);
+    // Then nobody writes any more where it removes.
     sandbox::end_all();
-    let actions = std::mem::take(&mut *CLEANUP.lock().unwrap_or_else(|e| e.into_inner()));
-    for action in actions.into_iter().rev() {
-        action();
+    if settled {
+        let actions = std::mem::take(&mut *CLEANUP.lock().unwrap_or_else(|e| e.into_inner()));
+        for action in actions.into_iter().rev() {
+            action();
+        }
     }
     if let Some(ui) = UI.get() {
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-        ui.interrupted(&format!("ended by {name}; what was there before is as it was"));
+        ui.interrupted(&format!("ended by {name}; nothing is left half done"));
     }
     // The default action of a process with the id 1 is to go on.
     if std::process::id() != 1 {

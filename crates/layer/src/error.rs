@@ -23,6 +23,12 @@ impl PathError {
     }
 }
 
+impl From<PathError> for io::Error {
+    fn from(error: PathError) -> Self {
+        Self::new(error.source.kind(), format!("{error}: {}", error.source))
+    }
+}
+
 /// Puts the verb and the path into an error on its way up.
 pub(crate) trait At<T> {
     /// The error of `action` on `path`.

@@ -41,13 +41,36 @@ pub fn fingerprint(dir: &Path, keep: Option<&Keep<'_>>) -> Result<Digest, PathEr
 /// What can be seen of the tree at `dir` without reading a file, and would be seen of an exact copy too: path, sort,
 /// mode, size and modification time of every entry. After a power failure it tells files that were never written.
 pub fn shape(dir: &Path) -> Result<Digest, PathError> {
+    Ok(survey(dir)?.shape)
+}
+
+/// What a tree looked like: enough to tell later that it is not what it was, and by how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Entries below the directory, of any sort.
+    pub entries: u64,
+    /// Bytes of regular files; a file with several names counts for each of them.
+    pub bytes: u64,
+    /// As [`shape`] returns it.
+    pub shape: Digest,
+}
+
+/// Looks at all of the tree at `dir` without reading a file.
+pub fn survey(dir: &Path) -> Result<Survey, PathError> {
     let (mut walk, meta) = Walk::new(dir)?;
     let mut hasher = Hasher::new();
+    let (mut entries, mut bytes) = (0, 0);
     add_shape(&mut hasher, b"", &meta);
+
     while walk.next()?.is_some() {
-        add_shape(&mut hasher, walk.path().as_os_str().as_bytes(), &walk.stat()?);
+        let meta = walk.stat()?;
+        add_shape(&mut hasher, walk.path().as_os_str().as_bytes(), &meta);
+        entries += 1;
+        if meta.is_file() {
+            bytes += meta.size;
+        }
     }
-    Ok(hasher.finish())
+    Ok(Survey { entries, bytes, shape: hasher.finish() })
 }
 
 fn add_shape(hasher: &mut Hasher, path: &[u8], meta: &Meta) {

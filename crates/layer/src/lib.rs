@@ -23,7 +23,7 @@ pub use compress::{Compression, InvalidCompression};
 pub use copy::{Copied, CopyOptions, Keep, copy_root, copy_tree};
 pub use digest::{Digest, Hasher, InvalidDigest};
 pub use error::PathError;
-pub use fingerprint::{fingerprint, shape};
+pub use fingerprint::{Survey, fingerprint, shape, survey};
 pub use flatten::flatten;
 pub use glob::BadPattern;
 pub use meta::{Kind, Meta};

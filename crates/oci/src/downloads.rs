@@ -16,6 +16,7 @@ use fs_err as fs;
 use layer::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
+use crate::publish;
 use crate::registry::FileVersion;
 
 /// A folder of files of web servers.
@@ -95,6 +96,7 @@ fn mark_used(path: &Path) -> io::Result<()> {
 
 fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
+    let _permit = publish::permit();
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

@@ -131,6 +131,20 @@ pub enum Error {
         /// What is locked.
         what: String,
     },
+    /// The store may only be read.
+    #[error("the store {} cannot be written", dir.display())]
+    ReadOnly {
+        /// The store's directory.
+        dir: std::path::PathBuf,
+    },
+    /// The store is another user's.
+    #[error("the store {} belongs to uid {uid}, and only its owner may use it", dir.display())]
+    NotYours {
+        /// The store's directory.
+        dir: std::path::PathBuf,
+        /// Who owns it, or the directory that it is in.
+        uid: u32,
+    },
     /// A layer could not be unpacked.
     #[error("failed to unpack layer {digest}")]
     Unpack {
@@ -181,6 +195,9 @@ impl Error {
         match self {
             Self::Registry(error) => error.hint(),
             Self::OnePlatform { .. } => Some("`oci-archive:` can, or choose one with --platform".to_owned()),
+            Self::ReadOnly { .. } | Self::NotYours { .. } => {
+                Some("choose another place with --home or PANNIER_HOME".to_owned())
+            }
             Self::Busy { .. } => Some("wait until other builds are done".to_owned()),
             _ => None,
         }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::image::{Blobs, Image, Origin, describe, parse_index, read_document, select, to_json};
 use crate::image_set::ImageSet;
 use crate::model::{Descriptor, Index, Platform, media_type};
-use crate::new_file::NewFile;
+use crate::new_file::{self, NewFile};
 use crate::reference::Reference;
 
 /// The annotation of an entry of `index.json` that names it.
@@ -55,7 +55,7 @@ impl Layout {
         Ok(Self { dir })
     }
 
-    /// The layout in `dir`, made where there is none yet.
+    /// The layout in `dir`, made where there is none yet. Several processes may do so at once.
     ///
     /// # Errors
     /// When the folder cannot be made, holds something else, or is a layout of another version.
@@ -64,18 +64,24 @@ impl Layout {
         if dir.join("oci-layout").exists() {
             return Self::open(dir);
         }
-        let foreign =
-            || Error::invalid(format!("OCI layout {}", dir.display()), "the folder holds something else");
-        match fs::read_dir(&dir) {
-            // What an interrupted run of ours leaves is not foreign: `blobs` comes first, `oci-layout` last.
-            Ok(entries) => {
-                let mut names = entries.filter_map(|entry| entry.ok()).map(|entry| entry.file_name());
-                if names.any(|name| name != "blobs") {
-                    return Err(foreign());
-                }
+        fs::create_dir_all(&dir)?;
+        let folder = fs::File::open(&dir)?;
+        folder.file().lock()?;
+        // Whoever had the lock before may have made it.
+        if dir.join("oci-layout").exists() {
+            return Self::open(dir);
+        }
+        new_file::sweep(&dir);
+        // What an interrupted run of ours leaves is not foreign: `blobs` comes first, `oci-layout` last.
+        let foreign = |name: std::ffi::OsString| {
+            let name = name.to_string_lossy();
+            name != "blobs" && name != "index.json" && !name.starts_with(".new-")
+        };
+        for entry in fs::read_dir(&dir)? {
+            if foreign(entry?.file_name()) {
+                let what = format!("OCI layout {}", dir.display());
+                return Err(Error::invalid(what, "the folder holds something else"));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
         }
         fs::create_dir_all(dir.join("blobs/sha256"))?;
         let layout = Self { dir };
@@ -135,6 +141,8 @@ impl Layout {
     pub fn edit_index(&self, edit: impl FnOnce(&mut Index) -> bool) -> Result<bool> {
         let folder = fs::File::open(&self.dir)?;
         folder.file().lock()?;
+        // Under the lock nobody else writes here, so what has such a name was left.
+        new_file::sweep(&self.dir);
         let mut index = self.index()?;
         let changed = edit(&mut index);
         if changed || !self.dir.join("index.json").exists() {
@@ -204,6 +212,11 @@ impl Layout {
             None => entry.annotations.remove(REF_NAME),
         };
         self.edit_index(|index| replace_entry(index, entry)).map(|_| ())
+    }
+
+    /// Removes what killed processes left among the blobs.
+    pub(crate) fn sweep_blobs(&self) {
+        new_file::sweep(&self.dir.join("blobs/sha256"));
     }
 }
 

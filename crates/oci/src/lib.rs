@@ -11,6 +11,7 @@
 //! | [`image`] | images and layers as values, whatever their source |
 //! | [`image_set`] | an image for all its platforms, as it is copied |
 //! | [`passwd`] | the users of an image |
+//! | [`publish`] | the gate that all passes before others can see it |
 //! | [`layout`] | OCI image layouts |
 //! | [`archive`] | images in tar files |
 //! | [`downloads`] | files of web servers that are kept |
@@ -30,6 +31,7 @@ pub mod model;
 mod new_file;
 mod parallel;
 pub mod passwd;
+pub mod publish;
 pub mod reference;
 pub mod registry;
 pub mod sink;

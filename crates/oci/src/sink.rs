@@ -195,6 +195,7 @@ fn tag_layout(layout: &Layout, tag: Option<String>, names: Vec<String>, entry: &
 }
 
 fn copy_blobs(layout: &Layout, layers: &[Layer], events: &dyn Events) -> Result<()> {
+    layout.sweep_blobs();
     let mut seen = BTreeSet::new();
     let layers: Vec<&Layer> = layers.iter().filter(|layer| seen.insert(layer.descriptor.digest)).collect();
     parallel::for_each(&layers, COPIES, |layer| {

@@ -3,8 +3,8 @@
 //! | in the store's folder | what it is |
 //! |---|---|
 //! | `oci-layout`, `index.json`, `blobs/sha256/…` | the layout: other tools can read it |
-//! | `rootfs/<kind>/<diffID>/` | layers, each unpacked once: lowers of overlays ([`Store::rootfs`]) |
-//! | `rootfs/flat/<digest>/` | several of them as one tree, where overlays cannot be had ([`Store::flat`]) |
+//! | `rootfs/<kind>/<diffID>/tree/` | layers, each unpacked once: lowers of overlays ([`Store::rootfs`]) |
+//! | `rootfs/flat/<digest>/tree/` | several of them as one tree, where overlays cannot be had ([`Store::flat`]) |
 //! | `steps/` | what instructions of Dockerfiles did ([`Store::step`]) |
 //! | `mounts/` | folders that their programs keep between builds ([`Store::cache_mount`]) |
 //! | `cache/` | build caches of apps, kept as trees by those who use them |
@@ -28,6 +28,7 @@ use crate::image::{Blobs, Image, Origin, describe, parse_index, read_document};
 use crate::image_set::ImageSet;
 use crate::layout::{Layout, REF_NAME, replace_entry, resolve};
 use crate::model::{Descriptor, Index, Platform, media_type};
+use crate::publish;
 use crate::reference::Reference;
 
 mod blob;
@@ -35,6 +36,7 @@ mod fetch;
 mod flat;
 mod follow;
 mod mounts;
+mod open;
 mod prune;
 mod rootfs;
 mod scratch;
@@ -50,7 +52,7 @@ pub use rootfs::Unpacker;
 use scratch::Scratch;
 pub use steps::{KeptStep, StepLock, StepRecord};
 pub use usage::Usage;
-pub use verify::{Problem, Report};
+pub use verify::{Part, Problem, Report};
 
 /// The annotation of an entry in `index.json` with the digest of the index that the name stood for where the
 /// image came from: what a registry must still answer for the image to be the newest.
@@ -64,8 +66,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     layout: Layout,
     scratch: Scratch,
-    /// Holds the shared lock.
-    in_use: fs::File,
+    /// Holds the shared lock; none where nobody can write.
+    in_use: Option<fs::File>,
 }
 
 /// An image in the store's list.
@@ -85,39 +87,6 @@ pub struct Entry {
 }
 
 impl Store {
-    /// Opens the store in `dir`, made where there is none.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or written, or holds something else.
-    pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
-        let dir = dir.into();
-        let layout = match dir.join("oci-layout").exists() {
-            true => Layout::open(dir)?,
-            false => Self::create(dir)?,
-        };
-        let in_use = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(layout.dir().join("in-use.lock"))?;
-        in_use.file().lock_shared()?;
-        let scratch = Scratch::new(layout.dir().join("tmp"));
-        Ok(Self(Arc::new(Inner { layout, scratch, in_use })))
-    }
-
-    fn create(dir: PathBuf) -> Result<Layout> {
-        let layout = Layout::create(dir.clone()).or_else(|error| match dir.join("oci-layout").exists() {
-            // Another process was quicker.
-            true => Layout::open(dir),
-            false => Err(error),
-        })?;
-        layout.edit_index(|_| false)?;
-        for folder in ["rootfs", "cache", "tmp"] {
-            fs::create_dir_all(layout.dir().join(folder))?;
-        }
-        Ok(layout)
-    }
-
     /// The store's folder.
     pub fn dir(&self) -> &Path {
         self.0.layout.dir()
@@ -148,7 +117,7 @@ impl Store {
     /// last clone of this store is dropped, or by a later process when this one was killed.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be made, as in a store that was opened for reading.
     pub fn scratch_dir(&self) -> Result<&Path> {
         self.0.scratch.dir()
     }
@@ -216,6 +185,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be removed.
     pub fn discard(&self, digest: Digest) -> Result<()> {
+        let _permit = publish::permit();
         match fs::remove_file(self.blob_path(digest)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),

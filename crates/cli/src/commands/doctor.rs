@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use events::Events as _;
-use oci::store::{Problem, Report};
+use oci::store::{Part, Problem, Report};
 use sandbox::{Check, Probe};
 
 use crate::context::Context;
@@ -22,11 +22,12 @@ use crate::ui::{Style, bytes};
   pannier doctor --store             is every byte of the store as it should be?
   pannier doctor --store --repair    remove what is not")]
 pub struct DoctorArgs {
-    /// Check the store too: every blob's digest, and everything that images refer to
+    /// Check the store too: every blob's digest, everything that images refer to, and that unpacked layers are what they
+    /// were when they were unpacked
     #[arg(long)]
     pub store: bool,
-    /// Remove blobs whose content is not what their name says, and broken steps of Dockerfiles: both come again when
-    /// they are needed
+    /// Remove blobs whose content is not what their name says, and broken unpacked layers and steps of Dockerfiles: they
+    /// come again when they are needed
     #[arg(long, requires = "store")]
     pub repair: bool,
 }
@@ -37,6 +38,9 @@ pub fn run(context: &Context<'_>, args: &DoctorArgs) -> Result<ExitCode, Command
     let probe = sandbox::probe(existing(&context.store_dir))?;
     let mut lines: Vec<String> = probe.checks.iter().map(|check| describe(style, check)).collect();
     let mut good = probe.sandboxes_run();
+    let (home, writable) = home(style, &context.store_dir);
+    lines.push(home);
+    good &= writable;
     if args.store {
         let (store_lines, store_good) = check_store(context, args.repair)?;
         lines.extend(store_lines);
@@ -54,13 +58,30 @@ fn existing(dir: &Path) -> &Path {
     dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"))
 }
 
+/// The line about the place of the store, and whether this user can write there.
+fn home(style: Style, store: &Path) -> (String, bool) {
+    use rustix::fs::{Access, access};
+    let place = existing(store);
+    match access(place, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => {
+            let state = if place == store { "" } else { ", made by the first build" };
+            (line(style, Mark::Good, "home", &format!("{}{state}", store.display())), true)
+        }
+        Err(errno) => {
+            let why = format!("{} cannot be written: {}", place.display(), std::io::Error::from(errno));
+            let fix = "choose another place with --home or PANNIER_HOME, or have this one made yours";
+            (line(style, Mark::Bad, "home", &why) + &hint(style, fix), false)
+        }
+    }
+}
+
 fn conclusion(probe: &Probe, good: bool) -> &'static str {
     match (probe.sandboxes_run(), good) {
         (true, true) if !has_overlays(probe) => {
             "pannier builds and runs images here, with copies in place of overlays, which takes longer."
         }
         (true, true) => "pannier builds and runs images here.",
-        (true, false) => "pannier builds and runs images here, but something in the store is broken.",
+        (true, false) => "sandboxes run here, but something is wrong with the store.",
         (false, _) => "pannier can neither build nor run images here.",
     }
 }
@@ -89,18 +110,14 @@ fn check_store(context: &Context<'_>, repair: bool) -> Result<(Vec<String>, bool
         return Ok((vec![line(style, Mark::Good, "store", &format!("none at {place} yet"))], true));
     }
     context.ui.info(&format!("Reading the store at {place}"));
+    // Unpacked layers belong to ids of the namespace. Where there can be none, there are no such layers either.
+    let _entered = context.enter();
     let store = context.store()?;
     let report = store.verify()?;
     let mut lines = vec![summary(style, &report, &place.to_string())];
     let mut good = true;
     for problem in &report.problems {
-        let removed = match (problem.blob, &problem.step) {
-            (Some(blob), _) if repair && problem.error.is_corrupt_blob() => {
-                store.discard(blob).map(|()| true)?
-            }
-            (_, Some(step)) if repair => store.discard_step(step).map(|()| true)?,
-            _ => false,
-        };
+        let removed = repair && store.repair(problem)?;
         good &= removed;
         lines.push(explain(style, problem, removed));
     }
@@ -109,8 +126,13 @@ fn check_store(context: &Context<'_>, repair: bool) -> Result<(Vec<String>, bool
 
 fn summary(style: Style, report: &Report, place: &str) -> String {
     let mark = if report.problems.is_empty() { Mark::Good } else { Mark::Bad };
-    let size = bytes(report.bytes);
-    let found = format!("{place}: {} images, {} blobs, {size} read", report.images, report.blobs);
+    let Report { images, blobs, rootfs, steps, .. } = report;
+    let mut found = format!("{place}: {images} images, {blobs} blobs, {} read", bytes(report.bytes));
+    for (count, what) in [(rootfs, "unpacked layers"), (steps, "steps of Dockerfiles")] {
+        if *count > 0 {
+            found += &format!(", {count} {what}");
+        }
+    }
     line(style, mark, "store", &found)
 }
 
@@ -119,12 +141,12 @@ fn explain(style: Style, problem: &Problem, removed: bool) -> String {
     if !problem.images.is_empty() {
         text += &format!(" (needed by {})", problem.images.join(", "));
     }
-    let advice = match (removed, problem.blob) {
-        (true, _) if problem.step.is_some() => "removed: it is made again when it is needed",
+    let advice = match (removed, &problem.part) {
+        (true, Some(Part::Step(_))) => "removed: it is made again when it is needed",
+        (true, Some(Part::Rootfs(_))) => "removed: it is unpacked again when it is needed",
         (true, _) => "removed: it is fetched again when it is needed",
-        (false, _) if problem.step.is_some() => "`pannier doctor --store --repair` removes it",
-        (false, Some(_)) if problem.error.is_corrupt_blob() => "`pannier doctor --store --repair` removes it",
-        _ => "build or fetch the image again",
+        (false, _) if problem.can_be_removed() => "`pannier doctor --store --repair` removes it",
+        (false, _) => "build or fetch the image again",
     };
     line(style, Mark::Bad, "", &text) + &hint(style, advice)
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use events::Events as _;
 use oci::store::{PruneOptions, Usage};
 
 use crate::context::Context;
@@ -52,6 +53,10 @@ pub fn run(context: &Context<'_>, args: &PruneArgs) -> Result<ExitCode, CommandE
     }
     context.ui.finish();
     context.ui.result(&format!("freed {} ({})", bytes(pruned.bytes), parts.join(", ")));
+    if pruned.foreign > 0 {
+        let what = count(pruned.foreign, "entry").replace("entrys", "entries");
+        context.ui.warning(&format!("{what} of another user stay: that user, or root, can prune them"));
+    }
     if !context.ui.is_quiet() {
         kept(&store.usage()?).iter().for_each(|line| context.ui.result(line));
     }

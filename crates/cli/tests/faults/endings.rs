@@ -67,7 +67,7 @@ everyone! {
             if !output.status.success() {
                 assert_eq!(output.status.signal(), Some(number), "{errors}");
                 let lines: Vec<_> = errors.lines().filter(|line| line.starts_with("error:")).collect();
-                assert!(lines.is_empty() || lines == [format!("error: ended by SIG{signal}; what was there before is as it was")], "{errors}");
+                assert!(lines.is_empty() || lines == [format!("error: ended by SIG{signal}; nothing is left half done")], "{errors}");
             }
             assert_eq!(processes(machine), [""; 0]);
             assert_eq!(scratch(machine), [""; 0], "{signal} at moment {moment} of {whole:?}: {errors}");

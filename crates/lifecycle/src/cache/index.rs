@@ -93,7 +93,7 @@ impl Index {
         let mut file = fs::File::create(&temporary)?;
         file.write_all(&text)?;
         file.sync_all()?;
-        fs::rename(&temporary, dir.join(FILE))?;
+        oci::publish::rename(&temporary, &dir.join(FILE))?;
         fs::File::open(dir)?.sync_all()
     }
 

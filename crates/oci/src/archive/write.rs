@@ -14,7 +14,7 @@ use crate::image::{Compression, Image, Layer, to_json};
 use crate::image_set::ImageSet;
 use crate::layout::{LAYOUT_FILE, REF_NAME, empty_index};
 use crate::model::Descriptor;
-use crate::new_file::NewFile;
+use crate::new_file::{self, NewFile};
 use crate::reference::Reference;
 
 /// What every member says of when it was changed; readers of archives ignore it.
@@ -140,6 +140,7 @@ impl Archive {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
+        new_file::sweep(folder);
         let builder = tar::Builder::new(BufWriter::with_capacity(256 << 10, NewFile::new_in(folder)?));
         Ok(Self { builder, path: path.to_owned() })
     }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::image::{Image, Layer, Origin};
 use crate::image_set::ImageSet;
 use crate::model::Descriptor;
+use crate::publish;
 use crate::reference::Reference;
 use crate::registry::Client;
 
@@ -73,6 +74,7 @@ impl<'scope> Push<'scope> {
         self.add_all(image.layers())?;
         self.send_config(image)?;
         for tag in tags {
+            publish::pass();
             self.client.put_manifest(tag, &image.manifest_bytes, &image.descriptor.media_type)?;
         }
         Ok(())
@@ -86,6 +88,7 @@ impl<'scope> Push<'scope> {
         self.add_all(&set.blobs)?;
         for (document, bytes) in set.documents.iter().filter(|(document, _)| document.digest != set.digest())
         {
+            publish::pass();
             self.client.put_manifest(
                 &self.reference.with_digest(document.digest),
                 bytes,
@@ -95,6 +98,7 @@ impl<'scope> Push<'scope> {
         // Last, when all that it lists is there.
         let root = set.documents.last().map_or(&[][..], |(_, bytes)| bytes);
         tags.iter().try_for_each(|tag| {
+            publish::pass();
             self.client.put_manifest(tag, root, &set.descriptor.media_type)?;
             Ok(())
         })

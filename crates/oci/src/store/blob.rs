@@ -9,6 +9,7 @@ use layer::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::model::Descriptor;
+use crate::publish;
 
 /// Writes a blob into the store. Dropped without a commit, it leaves nothing.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl BlobWriter {
             self.file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
             self.file.as_file().sync_all()?;
             let path = self.layout.blob_path(digest);
+            let _permit = publish::permit();
             self.file.persist(&path).map_err(|error| {
                 let text = format!("failed to write `{}`: {}", path.display(), error.error);
                 io::Error::new(error.error.kind(), text)

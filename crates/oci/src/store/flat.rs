@@ -34,10 +34,8 @@ impl Store {
         if !self.has_rootfs(FLAT, key)? {
             let work = tempfile::Builder::new().prefix("flat-").tempdir_in(self.scratch_dir()?)?.keep();
             let made = layer::flatten(lowers, &work.join("tree"))
-                .map_err(|error| {
-                    std::io::Error::new(error.source.kind(), format!("{error}: {}", error.source)).into()
-                })
-                .and_then(|()| self.place_rootfs(FLAT, key, &work.join("tree")));
+                .map_err(|error| std::io::Error::from(error).into())
+                .and_then(|()| self.place_rootfs(FLAT, key, &work));
             remove_tree(&work)?;
             made?;
         }

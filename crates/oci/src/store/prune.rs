@@ -2,13 +2,13 @@
 //! used for long, caches that the caller gives up.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err as fs;
 use layer::Digest;
 
-use super::rootfs::boot_marker;
 use super::scratch::{remove_tree, sweep};
 use super::{Store, walk};
 use crate::error::{Error, Result};
@@ -45,6 +45,8 @@ pub struct Pruned {
     pub mounts: usize,
     /// Bytes on disk that were freed.
     pub bytes: u64,
+    /// Number of things that would have gone, but are another user's: root's, say, who used the store once.
+    pub foreign: usize,
 }
 
 impl Store {
@@ -67,7 +69,8 @@ impl Store {
 
     /// Does something while no other process has the store open.
     fn alone<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let lock = self.0.in_use.file();
+        let read_only = || Error::ReadOnly { dir: self.dir().to_owned() };
+        let lock = self.0.in_use.as_ref().ok_or_else(read_only)?.file();
         let result = match lock.try_lock() {
             Ok(()) => work(),
             Err(std::fs::TryLockError::WouldBlock) => {
@@ -81,38 +84,58 @@ impl Store {
 
     fn collect(&self, trash: &Path, options: &PruneOptions<'_>) -> Result<Pruned> {
         sweep_others(self)?;
+        self.0.layout.sweep_blobs();
         let mut used = self.used()?;
         let mut pruned = Pruned::default();
+
         self.collect_steps(trash, options, &mut used, &mut pruned)?;
-        for entry in fs::read_dir(self.dir().join("blobs/sha256"))? {
-            let entry = entry?;
-            let digest = format!("sha256:{}", entry.file_name().to_string_lossy()).parse();
-            if !digest.is_ok_and(|digest| used.blobs.contains(&digest)) {
-                pruned.bytes += on_disk(&entry.metadata()?);
-                pruned.blobs += 1;
-                fs::remove_file(entry.path())?;
-            }
-        }
-        for kind in folders(&self.dir().join("rootfs"))? {
-            for tree in folders(&kind)?.into_iter().filter(|path| path.is_dir()) {
-                let name = tree.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if !format!("sha256:{name}").parse().is_ok_and(|id| used.diff_ids.contains(&id)) {
-                    pruned.rootfs += 1;
-                    fs::rename(&tree, trash.join(format!("rootfs-{}", pruned.rootfs)))?;
-                    if boot_marker(&tree).exists() {
-                        fs::remove_file(boot_marker(&tree))?;
-                    }
-                }
-            }
-        }
+        self.collect_blobs(&used, &mut pruned)?;
+        self.collect_rootfs(trash, &used, &mut pruned)?;
         for dir in [self.packages_dir(), self.downloads_dir()] {
-            pruned.bytes += remove_unused(&dir)?;
+            remove_unused(&dir, &mut pruned)?;
         }
-        for cache in folders(&self.cache_dir())?.into_iter().filter(|cache| !(options.keep_cache)(cache)) {
-            pruned.caches += 1;
-            fs::rename(&cache, trash.join(format!("cache-{}", pruned.caches)))?;
+        let caches = folders(&self.cache_dir())?.into_iter().filter(|cache| is_dir(cache));
+        for cache in caches.filter(|cache| !(options.keep_cache)(cache)) {
+            let to = trash.join(format!("cache-{}", pruned.caches));
+            pruned.caches += usize::from(moved(&cache, &to, &mut pruned.foreign)?);
         }
         Ok(pruned)
+    }
+
+    fn collect_blobs(&self, used: &Used, pruned: &mut Pruned) -> Result<()> {
+        for file in folders(&self.dir().join("blobs/sha256"))? {
+            let Some(digest) = digest_of_name(&file) else { continue };
+            if used.blobs.contains(&digest) {
+                continue;
+            }
+            let size = on_disk(&fs::symlink_metadata(&file)?);
+            if removed(&file, &mut pruned.foreign)? {
+                pruned.bytes += size;
+                pruned.blobs += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn collect_rootfs(&self, trash: &Path, used: &Used, pruned: &mut Pruned) -> Result<()> {
+        for path in kinds(&self.dir().join("rootfs"))? {
+            if !is_dir(&path) {
+                // A mark that an earlier version put beside a tree.
+                if path.extension().is_some_and(|it| it == "boot")
+                    && digest_of_name(&path.with_extension("")).is_some()
+                {
+                    removed(&path, &mut pruned.foreign)?;
+                }
+                continue;
+            }
+            let Some(id) = digest_of_name(&path) else { continue };
+            if used.diff_ids.contains(&id) {
+                continue;
+            }
+            let to = trash.join(format!("rootfs-{}", pruned.rootfs));
+            pruned.rootfs += usize::from(moved(&path, &to, &mut pruned.foreign)?);
+        }
+        Ok(())
     }
 
     /// Removes steps and cache mounts, and adds what the rest needs to what is used.
@@ -131,9 +154,13 @@ impl Store {
             }
             None => (all(&self.steps_dir())?, all(&self.mounts_dir())?),
         };
-        (pruned.steps, pruned.mounts) = (steps.len(), mounts.len());
-        for (number, folder) in steps.iter().chain(&mounts).enumerate() {
-            fs::rename(folder, trash.join(format!("step-{number}")))?;
+        for (number, folder) in steps.iter().enumerate() {
+            let to = trash.join(format!("step-{number}"));
+            pruned.steps += usize::from(moved(folder, &to, &mut pruned.foreign)?);
+        }
+        for (number, folder) in mounts.iter().enumerate() {
+            let to = trash.join(format!("mount-{number}"));
+            pruned.mounts += usize::from(moved(folder, &to, &mut pruned.foreign)?);
         }
         Ok(())
     }
@@ -164,18 +191,57 @@ fn sweep_others(store: &Store) -> Result<()> {
     sweep(&store.dir().join("tmp"))
 }
 
-/// Removes files that nobody has used for a month; gives their bytes on disk.
-fn remove_unused(dir: &Path) -> Result<u64> {
-    let mut bytes = 0;
+/// Removes files that nobody has used for a month.
+fn remove_unused(dir: &Path, pruned: &mut Pruned) -> Result<()> {
     for file in folders(dir)? {
         let meta = fs::symlink_metadata(&file)?;
         let age = meta.modified()?.elapsed().unwrap_or_default();
-        if meta.is_file() && age > UNUSED {
-            bytes += on_disk(&meta);
-            fs::remove_file(&file)?;
+        if meta.is_file() && age > UNUSED && removed(&file, &mut pruned.foreign)? {
+            pruned.bytes += on_disk(&meta);
         }
     }
-    Ok(bytes)
+    Ok(())
+}
+
+/// Moves a tree out of the way; false for another user's, which is counted and stays.
+fn moved(from: &Path, to: &Path, foreign: &mut usize) -> Result<bool> {
+    allowed(fs::rename(from, to), foreign)
+}
+
+/// Removes a file; false for another user's, which is counted and stays, and for one that has gone already.
+fn removed(file: &Path, foreign: &mut usize) -> Result<bool> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        result => allowed(result, foreign),
+    }
+}
+
+fn allowed(result: io::Result<()>, foreign: &mut usize) -> Result<bool> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            *foreign += 1;
+            Ok(false)
+        }
+        result => Ok(result.map(|()| true)?),
+    }
+}
+
+/// The digest that a file or directory is named after. What has another name is not ours.
+fn digest_of_name(path: &Path) -> Option<Digest> {
+    format!("sha256:{}", path.file_name()?.to_str()?).parse().ok()
+}
+
+fn is_dir(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// What is in the directories of a directory. A link to a directory is none of ours.
+pub(super) fn kinds(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for kind in folders(path)?.into_iter().filter(|kind| is_dir(kind)) {
+        found.extend(folders(&kind)?);
+    }
+    Ok(found)
 }
 
 /// The entries of a folder; none where it is missing.
@@ -188,23 +254,32 @@ pub(super) fn folders(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// The folders that the folders in `path` have.
 fn all(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for kind in folders(path)? {
-        found.extend(folders(&kind)?.into_iter().filter(|path| path.is_dir()));
-    }
-    Ok(found)
+    Ok(kinds(path)?.into_iter().filter(|path| is_dir(path)).collect())
 }
 
-/// Bytes on disk of a tree. A file of several links counts in parts, so that all of them make one.
+/// Bytes on disk of a tree, as far as this user may look. A file of several links counts in parts, so that all of them
+/// make one.
 pub(super) fn disk_usage(path: &Path) -> Result<u64> {
-    let meta = fs::symlink_metadata(path)?;
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if is_out_of_sight(&error) => return Ok(0),
+        meta => meta?,
+    };
     let mut bytes = on_disk(&meta);
     if meta.is_dir() {
-        for entry in fs::read_dir(path)? {
+        let entries = match fs::read_dir(path) {
+            Err(error) if is_out_of_sight(&error) => return Ok(bytes),
+            entries => entries?,
+        };
+        for entry in entries {
             bytes += disk_usage(&entry?.path())?;
         }
     }
     Ok(bytes)
+}
+
+/// Another user's, or removed by another process meanwhile.
+fn is_out_of_sight(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound)
 }
 
 fn on_disk(meta: &std::fs::Metadata) -> u64 {

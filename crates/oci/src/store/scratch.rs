@@ -1,7 +1,8 @@
 //! `tmp/`: a folder for each open store, held by a lock file, so that what a killed process left is known as such.
 //!
 //! `NAME.lock` is made and locked before the folder `NAME`, and removed after it. A lock that can be taken has no
-//! owner; a folder without a lock file neither.
+//! owner; a folder without a lock file neither. A name is a process id, a hyphen and a number: nothing else is ever
+//! removed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,13 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fs_err as fs;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The scratch folder of one open store, made when first asked for.
 #[derive(Debug)]
 pub(super) struct Scratch {
     root: PathBuf,
+    writable: bool,
     own: OnceLock<Own>,
     /// Held while the folder is made.
     making: Mutex<()>,
@@ -29,14 +31,17 @@ struct Own {
 }
 
 impl Scratch {
-    pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, own: OnceLock::new(), making: Mutex::new(()) }
+    pub(super) fn new(root: PathBuf, writable: bool) -> Self {
+        Self { root, writable, own: OnceLock::new(), making: Mutex::new(()) }
     }
 
     /// This store's folder; the first call also removes what dead processes left.
     pub(super) fn dir(&self) -> Result<&Path> {
         if self.own.get().is_none() {
-            fs::create_dir_all(&self.root)?;
+            if !self.writable {
+                let dir = self.root.parent().unwrap_or(&self.root).to_owned();
+                return Err(Error::ReadOnly { dir });
+            }
             sweep(&self.root)?;
             let _making = lock(&self.making);
             if self.own.get().is_none()
@@ -87,6 +92,8 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if let Some(own) = self.own.take() {
             own.remove();
+            // Again: sandboxes of a killed process may have held its lock for a moment when this one began.
+            let _ = sweep(&self.root);
         }
     }
 }
@@ -109,7 +116,14 @@ impl Own {
                 continue;
             }
             let dir = root.join(name);
-            fs::create_dir(&dir)?;
+            match fs::create_dir(&dir) {
+                // Of somebody whose files we may not remove.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    fs::remove_file(&lock)?;
+                    continue;
+                }
+                result => result?,
+            }
             return Ok(Self { dir, lock, _held: held });
         }
     }
@@ -123,12 +137,17 @@ impl Own {
 
 /// Removes what processes that are gone left.
 pub(super) fn sweep(root: &Path) -> Result<()> {
+    // Somebody may have put a link there since the store was opened, to have other files swept.
+    if !fs::symlink_metadata(root)?.is_dir() {
+        return Err(Error::invalid(format!("directory {}", root.display()), "it is a link or a file"));
+    }
     let mut folders = Vec::new();
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
-        match path.extension() {
-            Some(extension) if extension == "lock" => sweep_lock(&path),
-            _ => folders.push(path),
+        match (is_ours(&path), path.extension()) {
+            (false, _) => {}
+            (true, Some(_)) => sweep_lock(&path),
+            (true, None) => folders.push(path),
         }
     }
     // A folder is younger than its lock file, so one without was left by an interrupted sweep.
@@ -138,7 +157,19 @@ pub(super) fn sweep(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether a path has a name that [`Own::make`] gives, with or without `.lock`.
+fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let stem = name.strip_suffix(".lock").unwrap_or(name);
+    stem.split_once('-').is_some_and(|(process, count)| number(process) && number(count))
+}
+
 fn sweep_lock(lock: &Path) {
+    // A link is nobody's lock, and a pipe must not hold us.
+    if !fs::symlink_metadata(lock).is_ok_and(|meta| meta.is_file()) {
+        return;
+    }
     let Ok(file) = fs::OpenOptions::new().write(true).open(lock) else { return };
     if file.file().try_lock().is_err() || !same_file(&file, lock) {
         return;
@@ -198,21 +229,41 @@ mod tests {
     fn sweeps_the_dead_and_spares_the_living() {
         let temp = tempfile::tempdir().unwrap();
         let root = temp.path().join("tmp");
-        let living = Scratch::new(root.clone());
+        fs::create_dir(&root).unwrap();
+        let living = Scratch::new(root.clone(), true);
         fs::write(living.dir().unwrap().join("half"), "x").unwrap();
         fs::create_dir_all(root.join("9-9/deep")).unwrap();
         fs::write(root.join("9-9.lock"), "").unwrap();
         fs::create_dir(root.join("8-8")).unwrap();
         fs::write(root.join("stray"), "").unwrap();
+        fs::create_dir(root.join("2024-photos")).unwrap();
 
         sweep(&root).unwrap();
 
         let own = living.dir().unwrap().to_owned();
         let left: Vec<_> = fs::read_dir(&root).unwrap().map(|e| e.unwrap().path()).collect();
         assert!(own.join("half").exists());
-        assert_eq!(left.len(), 2, "{left:?}");
+        assert_eq!(left.len(), 4, "{left:?}");
         drop(living);
-        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+        let mut left: Vec<_> = fs::read_dir(&root).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["2024-photos", "stray"], "what has no name of ours stays");
+    }
+
+    #[test]
+    fn never_sweeps_through_a_link() {
+        let temp = tempfile::tempdir().unwrap();
+        let (root, precious) = (temp.path().join("tmp"), temp.path().join("precious"));
+        fs::create_dir_all(precious.join("1-1")).unwrap();
+        std::os::unix::fs::symlink(&precious, &root).unwrap();
+        assert!(sweep(&root).is_err());
+        assert!(Scratch::new(root.clone(), true).dir().is_err());
+        fs::remove_file(&root).unwrap();
+        fs::create_dir(&root).unwrap();
+        std::os::unix::fs::symlink(&precious, root.join("5-5")).unwrap();
+        sweep(&root).unwrap();
+        assert!(precious.join("1-1").exists());
+        assert!(!root.join("5-5").exists(), "the link itself is of no use");
     }
 
     #[test]

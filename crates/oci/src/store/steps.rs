@@ -21,12 +21,13 @@ use layer::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
-use super::prune::folders;
+use super::prune::{folders, kinds};
 use super::rootfs::{boot_id, still_whole};
 use super::scratch::{remove_tree, same_file};
 use crate::error::{Error, Result};
 use crate::image::Layer;
 use crate::model::Descriptor;
+use crate::publish;
 
 /// Bumped when records change so that old ones cannot be read.
 const VERSION: u32 = 1;
@@ -49,6 +50,9 @@ pub struct StepRecord {
     pub bytes: u64,
     /// Whose the entries are of which the tree cannot say it, where there is one id.
     pub owner: Option<(u32, u32)>,
+    /// What the tree looks like, as [`layer::shape`] returns it; [`Store::keep_step`] fills it in.
+    #[serde(default)]
+    pub shape: Option<Digest>,
     /// What else was found out.
     #[serde(default)]
     pub facts: BTreeMap<String, String>,
@@ -66,6 +70,16 @@ impl KeptStep {
     /// What it changed, as a lower of an overlay; none when it changed nothing.
     pub fn tree(&self) -> Option<PathBuf> {
         (self.record.entries > 0).then(|| self.dir.join("tree"))
+    }
+
+    /// Why its tree is not what it was; none when it is.
+    fn differs(&self) -> Option<String> {
+        let (tree, shape) = (self.tree()?, self.record.shape?);
+        match layer::shape(&tree) {
+            Ok(now) if now == shape => None,
+            Ok(_) => Some("names, modes, sizes or times of its files have changed".to_owned()),
+            Err(error) => Some(io::Error::from(error).to_string()),
+        }
     }
 }
 
@@ -138,7 +152,11 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_step(&self, kind: &str, key: Digest, tree: &Path, record: StepRecord) -> Result<KeptStep> {
-        let record = StepRecord { version: VERSION, created: now(), ..record };
+        let shape = match record.entries {
+            0 => None,
+            _ => Some(layer::shape(tree).map_err(io::Error::from)?),
+        };
+        let record = StepRecord { version: VERSION, created: now(), shape, ..record };
         let work = tempfile::Builder::new().prefix("step-").tempdir_in(self.scratch_dir()?)?.keep();
         if record.entries > 0 {
             fs::rename(tree, work.join("tree"))?;
@@ -149,7 +167,7 @@ impl Store {
         fs::create_dir_all(dir.parent().unwrap_or(&dir))?;
         loop {
             set_aside(&dir)?;
-            match fs::rename(&work, &dir) {
+            match publish::rename(&work, &dir) {
                 // Somebody who does not take turns by the lock came between: the later one wins.
                 Err(error) if is_taken(&error) => {}
                 result => return result.map(|()| KeptStep { dir, record }).map_err(Error::from),
@@ -181,6 +199,7 @@ impl Store {
         let path = layer_path(step, compression);
         let temporary = tempfile::Builder::new().prefix("layer-").tempfile_in(self.scratch_dir()?)?;
         write_json(temporary.path(), &record)?;
+        let _permit = publish::permit();
         temporary.persist(path).map_err(|error| Error::Io(error.error))?;
         Ok(self.layer_of(record))
     }
@@ -193,19 +212,15 @@ impl Store {
     /// and what nobody can use.
     pub(super) fn old_steps(&self, unused: Duration) -> Result<OldSteps> {
         let mut old = OldSteps::default();
-        for kind in folders(&self.steps_dir())? {
-            for path in folders(&kind)? {
-                if path.extension().is_some_and(|it| it == "lock") {
-                    let _ = fs::remove_file(&path);
-                    continue;
-                }
-                let used = last_used(&path);
-                match used.filter(|age| *age <= unused && path.join(RECORD).exists()) {
-                    Some(_) => {
-                        old.blobs.extend(layer_records(&path).into_iter().map(|it| it.descriptor.digest))
-                    }
-                    None => old.folders.push(path),
-                }
+        for path in kinds(&self.steps_dir())? {
+            if path.extension().is_some_and(|it| it == "lock") {
+                let _ = fs::remove_file(&path);
+                continue;
+            }
+            let used = last_used(&path);
+            match used.filter(|age| *age <= unused && path.join(RECORD).exists()) {
+                Some(_) => old.blobs.extend(layer_records(&path).into_iter().map(|it| it.descriptor.digest)),
+                None => old.folders.push(path),
             }
         }
         Ok(old)
@@ -214,25 +229,25 @@ impl Store {
     /// What is wrong with steps: each one's folder, and why it is of no use.
     pub(super) fn broken_steps(&self) -> Result<(usize, Vec<(PathBuf, Error)>)> {
         let (mut count, mut broken) = (0, Vec::new());
-        for kind in folders(&self.steps_dir())? {
-            for path in folders(&kind)?.into_iter().filter(|path| path.join(RECORD).exists()) {
-                // Of another boot: nothing is wrong with that, it is just not used any more.
-                if !still_whole(&path.join("boot"))? {
-                    continue;
-                }
-                count += 1;
-                let what = || format!("step {}", path.display());
-                if read_step(&path)?.is_none() {
-                    broken.push((
-                        path.clone(),
-                        Error::invalid(what(), "it is not whole, expected its record and tree"),
-                    ));
-                    continue;
-                }
-                for layer in layer_records(&path).iter().filter(|layer| !self.has(&layer.descriptor)) {
-                    let reason = format!("its layer {} is missing", layer.descriptor.digest);
-                    broken.push((path.clone(), Error::invalid(what(), reason)));
-                }
+        for path in kinds(&self.steps_dir())?.into_iter().filter(|path| path.join(RECORD).exists()) {
+            // Of another boot: nothing is wrong with that, it is just not used any more.
+            if !still_whole(&path.join("boot"))? {
+                continue;
+            }
+            count += 1;
+            let what = || format!("step {}", path.display());
+            let Some(step) = read_step(&path)? else {
+                let reason = "it is not whole, expected its record and tree";
+                broken.push((path.clone(), Error::invalid(what(), reason)));
+                continue;
+            };
+            if let Some(reason) = step.differs() {
+                broken.push((path.clone(), Error::invalid(what(), reason)));
+                continue;
+            }
+            for layer in layer_records(&path).iter().filter(|layer| !self.has(&layer.descriptor)) {
+                let reason = format!("its layer {} is missing", layer.descriptor.digest);
+                broken.push((path.clone(), Error::invalid(what(), reason)));
             }
         }
         Ok((count, broken))
@@ -242,7 +257,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be moved away.
-    pub fn discard_step(&self, step: &Path) -> Result<()> {
+    pub(super) fn discard_step(&self, step: &Path) -> Result<()> {
         set_aside(step)
     }
 }
@@ -270,7 +285,7 @@ fn set_aside(dir: &Path) -> Result<()> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let name = format!("old-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
     let aside = dir.with_file_name(name);
-    match fs::rename(dir, &aside) {
+    match publish::rename(dir, &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.into()),
         Ok(()) => {
@@ -300,7 +315,7 @@ fn layer_records(dir: &Path) -> Vec<LayerRecord> {
 }
 
 /// What is in a JSON file; none where it is missing or is not what it should be.
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>> {
+pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -310,7 +325,7 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>> {
     }
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(value)
         .map_err(|source| Error::Json { what: format!("record {}", path.display()), source })?;
     Ok(fs::write(path, bytes)?)

@@ -125,8 +125,9 @@ fn prune_keeps_what_is_listed() {
     let gone = fill(&store, b"gone");
     store.tag_image(&"kept".parse().unwrap(), &kept).unwrap();
     for image in [&kept, &gone] {
-        fs::create_dir_all(store.dir().join("rootfs/ids").join(image.layers()[0].diff_id.hex()).join("a"))
-            .unwrap();
+        let made = store.scratch_dir().unwrap().join("made");
+        fs::create_dir_all(made.join("tree/a")).unwrap();
+        store.place_rootfs("ids", image.layers()[0].diff_id, &made).unwrap();
     }
     fs::create_dir_all(store.cache_dir().join("old")).unwrap();
     fs::create_dir_all(store.cache_dir().join("new")).unwrap();
@@ -193,12 +194,37 @@ fn verify_names_the_blob_and_the_images_that_need_it() {
     fs::write(store.dir().join("blobs/sha256/stray"), "").unwrap();
     let report = store.verify().unwrap();
     let both = ["docker.io/library/one:latest", "docker.io/library/two:latest"];
-    let find = |digest| report.problems.iter().find(|p| p.blob == digest).unwrap();
+    let find = |digest: Option<Digest>| {
+        report.problems.iter().find(|problem| problem.part == digest.map(Part::Blob)).unwrap()
+    };
     assert_eq!(report.problems.len(), 3);
     assert!(matches!(find(Some(layer.digest)).error, Error::CorruptBlob { .. }));
     assert!(matches!(find(Some(image.manifest.config.digest)).error, Error::MissingBlob { .. }));
     assert_eq!(find(Some(image.manifest.config.digest)).images, both);
     assert!(find(None).error.to_string().contains("stray"));
+}
+
+#[test]
+fn prune_removes_nothing_that_has_no_name_of_ours() {
+    let (temp, store) = store();
+    let precious = temp.path().join("precious");
+    fs::create_dir_all(&precious).unwrap();
+    let hex = Digest::of(b"x").hex();
+    fs::write(precious.join(&hex), "x").unwrap();
+    for name in ["blobs/sha256/notes", "rootfs/kind/notes", "steps/notes", "tmp/notes", "cache/notes"] {
+        let path = store.dir().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    for folder in ["rootfs", "steps", "mounts"] {
+        std::os::unix::fs::symlink(&precious, store.dir().join(folder).join("link")).unwrap();
+    }
+    let options = PruneOptions { keep_cache: &|_| true, keep_steps: None };
+    assert_eq!(store.prune(&options).unwrap(), Pruned::default());
+    assert!(precious.join(&hex).exists());
+    for name in ["blobs/sha256/notes", "rootfs/kind/notes", "steps/notes", "tmp/notes", "cache/notes"] {
+        assert!(store.dir().join(name).exists(), "{name}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Checking a whole store: every blob's digest, and everything that every image refers to.
+//! Checking a whole store: every blob's digest, everything that every image refers to, every unpacked layer and every
+//! kept step.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub struct Report {
     pub bytes: u64,
     /// Number of images in the list.
     pub images: usize,
+    /// Number of unpacked layers.
+    pub rootfs: usize,
     /// Number of kept steps of Dockerfiles.
     pub steps: usize,
     /// What is wrong.
@@ -32,22 +35,45 @@ pub struct Report {
 pub struct Problem {
     /// What it is.
     pub error: Error,
-    /// The blob at fault; [`Store::discard`] removes it, so that it is fetched again.
-    pub blob: Option<Digest>,
-    /// The step at fault; [`Store::discard_step`] removes it, so that it is made again.
-    pub step: Option<PathBuf>,
+    /// What is at fault, where that can be told.
+    pub part: Option<Part>,
     /// The names of images that need it.
     pub images: Vec<String>,
 }
 
+/// A part of a store that can be removed because it comes again when it is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A blob: it is fetched again.
+    Blob(Digest),
+    /// The directory of an unpacked layer: it is unpacked again.
+    Rootfs(PathBuf),
+    /// The directory of a step of a Dockerfile: it is made again.
+    Step(PathBuf),
+}
+
 impl Problem {
     fn new(error: Error) -> Self {
-        Self { error, blob: None, step: None, images: Vec::new() }
+        Self { error, part: None, images: Vec::new() }
+    }
+
+    fn of(part: Part, error: Error) -> Self {
+        Self { part: Some(part), ..Self::new(error) }
+    }
+
+    /// Whether [`Store::repair`] removes what is at fault. A blob that is missing cannot be.
+    pub fn can_be_removed(&self) -> bool {
+        match self.part {
+            Some(Part::Blob(_)) => self.error.is_corrupt_blob(),
+            Some(Part::Rootfs(_) | Part::Step(_)) => true,
+            None => false,
+        }
     }
 }
 
 impl Store {
-    /// Reads every blob, follows every image of the list, and looks at every kept step.
+    /// Reads every blob, follows every image of the list, and compares every unpacked layer and every kept step with
+    /// what was noted when it was made.
     ///
     /// # Errors
     /// When the store itself cannot be read. What is wrong in it is in the report.
@@ -61,7 +87,7 @@ impl Store {
             match (digest, checked) {
                 (_, Ok(size)) => report.bytes += size,
                 (Some(blob), Err(error)) => {
-                    problems.insert(blob, Problem { blob: Some(blob), ..Problem::new(error) });
+                    problems.insert(blob, Problem::of(Part::Blob(blob), error));
                 }
                 (None, Err(error)) => {
                     report.problems.push(Problem::new(error));
@@ -70,12 +96,32 @@ impl Store {
         }
         self.verify_images(&mut report, &mut problems)?;
         report.problems.extend(problems.into_values());
+        let (rootfs, broken) = self.broken_rootfs()?;
+        report.rootfs = rootfs;
+        let broken = broken.into_iter().map(|(tree, error)| Problem::of(Part::Rootfs(tree), error));
+        report.problems.extend(broken);
         let (steps, broken) = self.broken_steps()?;
         report.steps = steps;
-        let broken =
-            broken.into_iter().map(|(step, error)| Problem { step: Some(step), ..Problem::new(error) });
+        let broken = broken.into_iter().map(|(step, error)| Problem::of(Part::Step(step), error));
         report.problems.extend(broken);
         Ok(report)
+    }
+
+    /// Removes what is at fault, so that it comes again when it is needed. False when that is of no use.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn repair(&self, problem: &Problem) -> Result<bool> {
+        if !problem.can_be_removed() {
+            return Ok(false);
+        }
+        match &problem.part {
+            Some(Part::Blob(blob)) => self.discard(*blob)?,
+            Some(Part::Rootfs(tree)) => self.remove_rootfs(tree)?,
+            Some(Part::Step(step)) => self.discard_step(step)?,
+            None => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn verify_images(&self, report: &mut Report, problems: &mut BTreeMap<Digest, Problem>) -> Result<()> {
@@ -90,9 +136,7 @@ impl Store {
             });
             for blob in blobs {
                 if let Err(error) = self.open_blob(&blob) {
-                    problems
-                        .entry(blob.digest)
-                        .or_insert(Problem { blob: Some(blob.digest), ..Problem::new(error) });
+                    problems.entry(blob.digest).or_insert(Problem::of(Part::Blob(blob.digest), error));
                 }
                 if let Some(problem) = problems.get_mut(&blob.digest).filter(|p| !p.images.contains(&name)) {
                     problem.images.push(name.clone());

@@ -140,31 +140,7 @@ fn a_corrupt_blob_of_the_store_is_fetched_again() {
 }
 
 #[test]
-fn a_tree_of_an_earlier_boot_is_made_again() {
-    let (_temp, store) = store();
-    let memory = Arc::new(Memory::default());
-    let image = image_of(&memory, &[tar("a", b"whole")], Format::Oci);
-    let (_, lowers) = store.fetch_unpacked(&image, &unpacker("test"), &Silent).unwrap();
-    let marker = lowers[0].with_extension("boot");
-    let spoil = || fs::write(lowers[0].join("a"), "").unwrap();
-    let content = || {
-        store.rootfs(&image, &unpacker("test"), &Silent).unwrap();
-        fs::read_to_string(lowers[0].join("a")).unwrap()
-    };
-
-    spoil();
-    assert_eq!(content(), "", "this boot's trees are trusted");
-    fs::write(&marker, "another boot").unwrap();
-    assert_eq!(content(), "whole");
-    // Without a marker it is known to be on disk.
-    fs::remove_file(&marker).unwrap();
-    spoil();
-    assert_eq!(content(), "");
-    assert!(!marker.exists());
-}
-
-#[test]
-fn prune_knows_trees_and_their_markers() {
+fn prune_knows_trees() {
     let (_temp, store) = store();
     let memory = Arc::new(Memory::default());
     let kept = image_of(&memory, &[tar("a", b"1")], Format::Oci);
@@ -176,13 +152,11 @@ fn prune_knows_trees_and_their_markers() {
         )
         .unwrap();
     store.fetch_unpacked(&gone, &unpacker("test"), &Silent).unwrap();
-    assert_eq!(fs::read_dir(store.dir().join("rootfs/test")).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(store.dir().join("rootfs/test")).unwrap().count(), 2);
     assert_eq!(store.prune(&crate::testing::KEEP_ALL).unwrap().rootfs, 1);
-    let mut left: Vec<_> =
+    let left: Vec<_> =
         fs::read_dir(store.dir().join("rootfs/test")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    left.sort();
-    let hex = kept.layers()[0].diff_id.hex();
-    assert_eq!(left, [hex.clone(), format!("{hex}.boot")].map(std::ffi::OsString::from));
+    assert_eq!(left, [std::ffi::OsString::from(kept.layers()[0].diff_id.hex())]);
 }
 
 /// Gives a blob slowly, and fails when others should have been told to stop long ago.

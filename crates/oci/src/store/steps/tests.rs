@@ -70,20 +70,21 @@ fn an_old_step_is_none_and_the_new_one_takes_its_place() {
 #[test]
 fn what_is_broken_is_none_and_is_told() {
     let (_temp, store) = store();
-    for name in ["no tree", "bad record", "other boot", "good"] {
+    for name in ["no tree", "bad record", "other boot", "spoilt", "good"] {
         keep(&store, name);
     }
     let at = |name: &str| store.step_path(KIND, key(name));
     fs::remove_dir_all(at("no tree").join("tree")).unwrap();
     fs::write(at("bad record").join(RECORD), "{").unwrap();
     fs::write(at("other boot").join("boot"), "another").unwrap();
+    fs::write(at("spoilt").join("tree/file"), "longer than it was").unwrap();
     for (name, there) in [("no tree", false), ("bad record", false), ("other boot", false), ("good", true)] {
         assert_eq!(store.step(KIND, key(name), None).unwrap().is_some(), there, "{name}");
     }
     let report = store.verify().unwrap();
-    assert_eq!((report.steps, report.problems.len()), (3, 2), "one of another boot is no problem");
+    assert_eq!((report.steps, report.problems.len()), (4, 3), "one of another boot is no problem");
     for problem in &report.problems {
-        store.discard_step(problem.step.as_ref().unwrap()).unwrap();
+        assert!(store.repair(problem).unwrap());
     }
     let report = store.verify().unwrap();
     assert_eq!((report.steps, report.problems.len()), (1, 0));

@@ -65,6 +65,7 @@ fn try_write<T: Serialize>(store: &Store, name: &str, known: &T) -> Result<(), o
     let mut file = tempfile::NamedTempFile::new_in(store.scratch_dir()?)?;
     std::io::Write::write_all(&mut file, &bytes)?;
     file.as_file().sync_all()?;
+    let _permit = oci::publish::permit();
     file.persist(dir.join(format!("{name}.json"))).map_err(|error| error.error)?;
     Ok(())
 }
