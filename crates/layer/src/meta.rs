@@ -2,6 +2,8 @@
 //!
 //! Not here: opening or walking; see [`crate::Root`] and the walker.
 
+use std::fmt;
+
 use rustix::fs::{FileType, Stat};
 
 /// What sort of thing an entry is.
@@ -34,6 +36,21 @@ impl Kind {
             FileType::CharacterDevice => Self::CharDevice,
             FileType::BlockDevice => Self::BlockDevice,
             FileType::Unknown => return None,
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    /// With its article, as it stands in a sentence: `a FIFO`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "a regular file",
+            Self::Dir => "a directory",
+            Self::Symlink => "a symbolic link",
+            Self::Fifo => "a FIFO",
+            Self::Socket => "a socket",
+            Self::CharDevice => "a character device",
+            Self::BlockDevice => "a block device",
         })
     }
 }

@@ -1,8 +1,10 @@
 //! Reading beneath a directory whose content nobody vouches for: an image's root file system, an unpacked archive.
 //!
 //! Every path is resolved by the kernel as if the directory were `/` (openat2 with `RESOLVE_IN_ROOT`): an absolute
-//! symlink or a `..` leads back into the tree, never out of it. Nothing opened here can block: pipes and devices are
-//! refused. Not here: writing.
+//! symlink or a `..` leads back into the tree, never out of it. In a folder that is no root file system (an app, a
+//! buildpack, an OCI layout) such links mean the machine's files: there they are refused ([`Root::beneath`]). Nothing
+//! opened here can block: pipes and devices are refused. Not here: files that a person names ([`crate::named`]);
+//! writing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,12 +18,14 @@ use rustix::io::Errno;
 
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
+use crate::refused::Refused;
 
 /// A directory beneath which hostile paths are resolved.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
+    links: ResolveFlags,
 }
 
 /// One name in a directory.
@@ -34,11 +38,21 @@ pub struct Entry {
 }
 
 impl Root {
-    /// Opens the directory at `path`, which is trusted: symlinks in it are followed as usual.
+    /// Opens the directory at `path`, which is trusted: symlinks in it are followed as usual. Links beneath it are
+    /// resolved as if it were `/`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PathError> {
-        let path = path.as_ref();
+        Self::with_links(path.as_ref(), ResolveFlags::IN_ROOT)
+    }
+
+    /// As [`Root::open`], but a link beneath it that leads out, as every absolute one does, is an error
+    /// ([`Refused::LeadsOut`]).
+    pub fn beneath(path: impl AsRef<Path>) -> Result<Self, PathError> {
+        Self::with_links(path.as_ref(), ResolveFlags::BENEATH)
+    }
+
+    fn with_links(path: &Path, links: ResolveFlags) -> Result<Self, PathError> {
         let fd = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()).at("open", path)?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self { fd, path: path.to_owned(), links })
     }
 
     /// Where the directory was when it was opened: for messages.
@@ -50,7 +64,7 @@ impl Root {
     pub fn subdir(&self, path: impl AsRef<Path>) -> Result<Self, PathError> {
         let path = path.as_ref();
         let fd = self.resolve(path, DIRECTORY).at("open", &self.shown(path))?;
-        Ok(Self { fd, path: self.shown(path) })
+        Ok(Self { fd, path: self.shown(path), links: self.links })
     }
 
     /// Opens a regular file for reading. Directories, pipes, sockets and devices are errors.
@@ -68,11 +82,7 @@ impl Root {
     /// [`Root::read`] of a file that must be UTF-8.
     pub fn read_to_string(&self, path: impl AsRef<Path>, limit: u64) -> Result<String, PathError> {
         let path = path.as_ref();
-        self.read_limited(path, limit)
-            .and_then(|bytes| {
-                String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-            })
-            .at("read", &self.shown(path))
+        self.read_limited(path, limit).and_then(text).at("read", &self.shown(path))
     }
 
     /// The names in a directory, sorted by their bytes, without `.` and `..`.
@@ -128,34 +138,31 @@ impl Root {
 
     fn read_limited(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let (file, meta) = self.open_regular(path)?;
-        // One byte more than allowed tells a file that grew, or lies about its size as those of /proc do.
-        // The size of a sparse file costs nothing to claim, so it is not believed beyond a point.
-        let mut bytes = Vec::with_capacity(meta.size.min(limit).min(1 << 20) as usize + 1);
-        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > limit {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("larger than the {limit} bytes expected at most"),
-            ));
-        }
-        Ok(bytes)
+        read_at_most(file, &meta, limit)
     }
 
     fn open_regular(&self, path: &Path) -> io::Result<(File, Meta)> {
-        // Opening a pipe waits for a writer, opening a device may do anything: NONBLOCK, and look before reading.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = self.resolve(path, flags)?;
+        let fd = self.resolve(path, PEEK)?;
         let meta = stat(fd.as_fd())?;
         match meta.kind {
             Kind::File => Ok((File::from(fd), meta)),
-            Kind::Dir => Err(io::ErrorKind::IsADirectory.into()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+            kind => Err(Refused::Kind(kind).into()),
         }
     }
 
     /// Opens `path` beneath the root with `flags`.
     fn resolve(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        resolve(self.fd.as_fd(), path, flags)
+        match resolve(self.fd.as_fd(), path, flags, self.links) {
+            Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => {
+                Err(Refused::LeadsOut(self.path.clone()).into())
+            }
+            // A socket cannot even be opened, nor can a device that is not there.
+            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+                let found = resolve(self.fd.as_fd(), path, OFlags::PATH, self.links)?;
+                Err(Refused::Kind(stat(found.as_fd())?.kind).into())
+            }
+            result => result,
+        }
     }
 
     /// How messages name `path`: the root's own path and what is beneath it.
@@ -174,10 +181,34 @@ impl AsFd for Root {
 
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Opens `path` with `dir` as `/`.
-pub(crate) fn resolve(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+/// How a file of somebody else's is opened: opening a pipe waits for a writer, opening a device may do anything. So
+/// nothing is waited for, and the caller looks at what it is before it reads.
+pub(crate) const PEEK: OFlags =
+    OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// Bytes that must be UTF-8. The error does not have them in it: they may be secret.
+pub(crate) fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// All of a file, of at most `limit` bytes.
+pub(crate) fn read_at_most(file: File, meta: &Meta, limit: u64) -> io::Result<Vec<u8>> {
+    // One byte more than allowed tells a file that grew, or lies about its size as those of /proc do.
+    // The size of a sparse file costs nothing to claim, so it is not believed beyond a point.
+    let mut bytes = Vec::with_capacity(meta.size.min(limit).min(1 << 20) as usize + 1);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(Refused::TooLarge(limit).into()) } else { Ok(bytes) }
+}
+
+/// Opens `path` beneath `dir`; `links` says what becomes of links that lead out.
+pub(crate) fn resolve(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    links: ResolveFlags,
+) -> io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let how = links | ResolveFlags::NO_MAGICLINKS;
     let mut tries = 0;
     loop {
         match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
@@ -267,6 +298,38 @@ mod tests {
         let error = root.read("none", 10).unwrap_err();
         assert!(error.is_not_found());
         assert!(error.to_string().ends_with("/root/none`"), "{error}");
+    }
+
+    #[test]
+    fn links_that_lead_out_are_refused_beneath_a_folder() {
+        let (dir, _) = tree();
+        let at = |name: &str| dir.path().join("root").join(name);
+        symlink("etc/passwd", at("inner")).unwrap();
+        symlink("../root/etc/passwd", at("round")).unwrap();
+        symlink("/proc/self/environ", at("environ")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        symlink("/", at("all")).unwrap();
+        let root = Root::beneath(dir.path().join("root")).unwrap();
+        assert_eq!(root.read("inner", 100).unwrap(), b"root:x:0:0\n");
+        let names =
+            ["absolute", "climb", "round", "environ", "zero", "all/etc/passwd", "../secret", "/etc/passwd"];
+        for name in names {
+            let error = root.read(name, 100).unwrap_err();
+            let told = error.source.to_string();
+            assert!(told.starts_with("it leads out of `") && told.ends_with("/root`"), "{name}: {told}");
+        }
+        assert!(root.subdir("etc").unwrap().read("../bin/run", 100).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_named() {
+        let (dir, root) = tree();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("root/socket")).unwrap();
+        for (name, kind) in [("pipe", "a FIFO"), ("socket", "a socket"), ("bin", "a directory")] {
+            let error = root.read(name, 10).unwrap_err();
+            assert_eq!(error.source.to_string(), format!("it is {kind}, expected a regular file"));
+            assert!(matches!(Refused::of(&error.source), Some(Refused::Kind(_))));
+        }
     }
 
     #[test]

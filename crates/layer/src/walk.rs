@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::error::{At, PathError};
 use crate::meta::{Kind, Meta};
-use crate::root::{DIRECTORY, Entry, entries, stat};
+use crate::root::{DIRECTORY, Entry, PEEK, entries, stat};
 
 /// Directories kept open below the current one; those above are opened again on the way back.
 const OPEN_DIRS: usize = 64;
@@ -185,8 +185,7 @@ impl Walk {
 
 /// Opens the regular file `name` in `dir` for reading, following nothing and waiting for nothing.
 pub(crate) fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<(File, Meta)> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let fd = rustix::fs::openat(dir, name, PEEK | OFlags::NOFOLLOW, Mode::empty())?;
     let meta = stat(fd.as_fd())?;
     if meta.kind != Kind::File {
         return Err(io::Error::other("not a regular file any more"));

@@ -305,7 +305,7 @@ impl TreeWriter {
     /// Whether the link at a real path leads to a directory of this tree.
     fn leads_to_dir(&self, real: &[u8]) -> bool {
         let path = Path::new(OsStr::from_bytes(real));
-        crate::root::resolve(self.root.as_fd(), path, DIRECTORY).is_ok()
+        crate::root::resolve(self.root.as_fd(), path, DIRECTORY, ResolveFlags::IN_ROOT).is_ok()
     }
 
     /// The directory `path` (cleaned, of an entry's name), made when it is missing, and its real path.
