@@ -9,9 +9,11 @@
 //! | [`words`] | a command line to words: quotes, escapes, variables |
 //! | [`file`](mod@file) | the Procfile |
 //! | [`program`] | whether the executable of a line can run |
+//! | [`source`] | what is read as the Procfile |
 //!
 //! `pannier-buildpack-procfile` is the buildpack, `pannier-procfile-run` what starts a line with variables in it.
 
 pub mod file;
 pub mod program;
+pub mod source;
 pub mod words;

@@ -13,6 +13,7 @@ use libcnb::{Buildpack, buildpack_main};
 
 use procfile::file::{self, Entry, LineError};
 use procfile::program::{self, Trouble};
+use procfile::source;
 use procfile::words::Line;
 
 /// What starts a line with variables, in the buildpack's folder and in the layer.
@@ -57,7 +58,7 @@ impl Buildpack for Procfile {
     type Error = Error;
 
     fn detect(&self, context: DetectContext<Self>) -> libcnb::Result<DetectResult, Self::Error> {
-        if context.app_dir.join("Procfile").is_file() {
+        if source::is_there(&context.app_dir) {
             return DetectResultBuilder::pass().build();
         }
         say("no Procfile");
@@ -65,7 +66,7 @@ impl Buildpack for Procfile {
     }
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, Self::Error> {
-        let text = fs_err::read_to_string(context.app_dir.join("Procfile")).map_err(Error::Io)?;
+        let text = source::read(&context.app_dir).map_err(Error::Io)?;
         let entries = file::parse(&text).map_err(Error::Line)?;
         let default = file::default_type(&entries);
         let mut launch = LaunchBuilder::new();

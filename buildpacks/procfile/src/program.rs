@@ -27,6 +27,9 @@ pub fn check(app: &Path, name: &str) -> Option<Trouble> {
     if metadata.is_dir() {
         return Some(Trouble::Broken(format!("{name} is a folder")));
     }
+    if !metadata.is_file() {
+        return Some(Trouble::Broken(format!("{name} is not a regular file")));
+    }
     if metadata.permissions().mode() & 0o111 == 0 {
         return Some(Trouble::Broken(format!("{name} is not executable (chmod +x {name})")));
     }
