@@ -149,6 +149,17 @@ pub enum BuildError {
         #[source]
         source: ParseError,
     },
+    /// A buildpack left something that is not read.
+    #[error("buildpack {id} left {}, which cannot be read", path.display())]
+    Unreadable {
+        /// The buildpack.
+        id: String,
+        /// The file, as programs see it.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A buildpack wrote an SBOM of a kind it does not declare.
     #[error(
         "buildpack {id} wrote {file}, but `sbom-formats` in its buildpack.toml does not list {media_type}"
@@ -173,6 +184,19 @@ pub enum BuildError {
     /// A file cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl BuildError {
+    /// Says of an error of a file in `place` whose it is, and what programs call it.
+    fn left_by(self, id: &str, place: &Place) -> Self {
+        match self {
+            Self::Path(error) => {
+                let (path, source) = place.as_seen(error);
+                Self::Unreadable { id: id.to_owned(), path, source }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Runs the buildpacks of the group.

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use events::Stream;
+use layer::{PathError, Refused};
 
 /// Runs programs of buildpacks and extensions.
 pub trait Executor: Sync {
@@ -99,6 +101,20 @@ impl Place {
     pub fn same(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self { host: path.clone(), guest: path }
+    }
+
+    /// How programs call what is at `host` in this place; elsewhere there is no other name for it.
+    pub fn guest_of(&self, host: &Path) -> PathBuf {
+        host.strip_prefix(&self.host).map_or_else(|_| host.to_owned(), |name| self.guest.join(name))
+    }
+
+    /// The path and the reason of an error of a file in this place, in the words of programs that see it.
+    pub(crate) fn as_seen(&self, error: PathError) -> (PathBuf, io::Error) {
+        let source = match Refused::of(&error.source) {
+            Some(Refused::LeadsOut(dir)) => Refused::LeadsOut(self.guest_of(dir)).into(),
+            _ => error.source,
+        };
+        (self.guest_of(&error.path), source)
     }
 
     /// A place in this one.

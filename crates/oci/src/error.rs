@@ -163,6 +163,11 @@ impl Error {
         Self::Invalid { what: what.into(), reason: reason.into() }
     }
 
+    /// An error of a file, with the path and the reason in its text.
+    pub(crate) fn from_path(error: layer::PathError) -> Self {
+        Self::Io(io::Error::new(error.source.kind(), format!("{error}: {}", error.source)))
+    }
+
     /// The error inside a reader's error, where [`Error::into_io`] put one.
     pub(crate) fn from_io(error: io::Error) -> Self {
         match error.downcast::<Self>() {

@@ -2,17 +2,20 @@
 //! "Image Layout"). The store is one too, with more beside it.
 //!
 //! Readers never lock: `index.json` and blobs only ever appear whole. Writers of `index.json` take turns by a
-//! lock on the folder itself, so that nothing foreign is left in it.
+//! lock on the folder itself, so that nothing foreign is left in it. A layout may be anybody's: each of its files is
+//! opened beneath its folder and must be a regular one.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
-use layer::{Digest, Hasher};
+use layer::{Digest, Hasher, PathError, Root};
 
 use crate::error::{Error, Result};
-use crate::image::{Blobs, Image, Origin, describe, parse_index, read_document, select, to_json};
+use crate::image::{
+    Blobs, Image, MAX_DOCUMENT, Origin, describe, parse_index, read_document, select, to_json,
+};
 use crate::image_set::ImageSet;
 use crate::model::{Descriptor, Index, Platform, media_type};
 use crate::new_file::{self, NewFile};
@@ -25,6 +28,9 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(crate) const MAX_NESTING: usize = 4;
 
 pub(crate) const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// The longest `index.json` that is read, in bytes: that of the store lists every image there is.
+const MAX_INDEX: u64 = 64 << 20;
 
 /// An OCI image layout in a folder.
 #[derive(Clone, Debug)]
@@ -40,16 +46,17 @@ impl Layout {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let dir = dir.into();
         let place = dir.display().to_string();
-        let file = fs::read(dir.join("oci-layout")).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if dir.exists() => {
-                Error::invalid(format!("OCI layout {place}"), "it has no file `oci-layout`")
-            }
+        let root = Root::beneath(&dir).map_err(|error| match error.is_not_found() {
             // Not there at all, as before the first build to it: see `Error::is_not_found`.
-            io::ErrorKind::NotFound => Error::Io(io::Error::new(
+            true => Error::Io(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("no OCI layout in {place}: no such folder"),
             )),
-            _ => Error::Io(error),
+            false => Error::from_path(error),
+        })?;
+        let file = root.read("oci-layout", MAX_DOCUMENT).map_err(|error| match error.is_not_found() {
+            true => Error::invalid(format!("OCI layout {place}"), "it has no file `oci-layout`"),
+            false => Error::from_path(error),
         })?;
         check_layout_file(&file, &place)?;
         Ok(Self { dir })
@@ -101,7 +108,15 @@ impl Layout {
 
     /// True when the blob is there with the size it should have.
     pub fn has(&self, blob: &Descriptor) -> bool {
-        fs::metadata(self.blob_path(blob.digest)).is_ok_and(|meta| meta.is_file() && meta.len() == blob.size)
+        self.blobs(blob.digest)
+            .and_then(|blobs| blobs.stat(blob.digest.hex()))
+            .is_ok_and(|meta| meta.is_file() && meta.size == blob.size)
+    }
+
+    /// The folder that a blob is in. It may be a link of the layout's owner to another disk: whatever it leads to, only
+    /// files whose names are digests are asked for there.
+    fn blobs(&self, digest: Digest) -> std::result::Result<Root, PathError> {
+        Root::beneath(self.dir.join("blobs").join(digest.algorithm()))
     }
 
     /// Opens a blob, checking its size.
@@ -110,10 +125,12 @@ impl Layout {
     /// When it is missing or has another size.
     pub fn open_blob(&self, blob: &Descriptor) -> Result<fs::File> {
         let place = self.dir.display().to_string();
-        let file = fs::File::open(self.blob_path(blob.digest)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::MissingBlob { digest: blob.digest, place: place.clone() },
-            _ => Error::Io(error),
+        let opened = self.blobs(blob.digest).and_then(|blobs| blobs.open_file(blob.digest.hex()));
+        let file = opened.map_err(|error| match error.is_not_found() {
+            true => Error::MissingBlob { digest: blob.digest, place: place.clone() },
+            false => Error::from_path(error),
         })?;
+        let file = fs::File::from_parts(file, self.blob_path(blob.digest));
         let found = file.metadata()?.len();
         if found != blob.size {
             return Err(Error::BlobSize { digest: blob.digest, place, expected: blob.size, found });
@@ -127,10 +144,10 @@ impl Layout {
     /// When the file cannot be read or is no index.
     pub fn index(&self) -> Result<Index> {
         let path = self.dir.join("index.json");
-        match fs::read(&path) {
+        match Root::beneath(&self.dir).and_then(|root| root.read("index.json", MAX_INDEX)) {
             Ok(bytes) => parse_index(&bytes, &path.display().to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(empty_index()),
-            Err(error) => Err(error.into()),
+            Err(error) if error.is_not_found() => Ok(empty_index()),
+            Err(error) => Err(Error::from_path(error)),
         }
     }
 

@@ -20,6 +20,9 @@ const SYSTEM_BUNDLES: &[&str] = &[
     "/etc/ssl/cert.pem",
 ];
 
+/// The longest file of certificates that is read, in bytes.
+const FILE_LIMIT: u64 = 16 << 20;
+
 /// What to trust, as values of the caller.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
@@ -115,7 +118,8 @@ impl TlsSettings {
 
 /// The PEM certificates in a file; anything else in it is passed over.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = fs_err::read(path).map_err(|e| TlsError::new(path, io_reason(&e)))?;
+    let text =
+        layer::named::read_input(path, FILE_LIMIT).map_err(|e| TlsError::new(path, io_reason(&e.source)))?;
     CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|e| TlsError::new(path, format!("expected PEM certificates: {e}")))
@@ -125,8 +129,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn client_cert(path: &Path) -> Result<ClientCert, TlsError> {
     let key_path = path.with_extension("key");
     let chain = certificates(path)?;
-    let key_text = fs_err::read(&key_path).map_err(|e| {
-        TlsError::new(&key_path, format!("expected the key of {}: {}", path.display(), io_reason(&e)))
+    let key_text = layer::named::read(&key_path, FILE_LIMIT).map_err(|e| {
+        TlsError::new(&key_path, format!("expected the key of {}: {}", path.display(), io_reason(&e.source)))
     })?;
     let key = PrivateKeyDer::from_pem_slice(&key_text)
         .map_err(|_| TlsError::new(&key_path, "expected a PEM private key without a passphrase"))?;

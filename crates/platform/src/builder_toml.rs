@@ -128,7 +128,7 @@ impl BuilderToml {
     /// A file that cannot be read, or as [`BuilderToml::parse`].
     pub fn load(path: &Path) -> Result<Self, BuilderTomlError> {
         let document = Document::read(path)
-            .map_err(|source| BuilderTomlError::Read { path: path.to_path_buf(), source })?;
+            .map_err(|error| BuilderTomlError::Read { path: path.to_path_buf(), source: error.source })?;
         Ok(Self::parse(&document)?)
     }
 

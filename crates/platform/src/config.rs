@@ -56,8 +56,8 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         match Document::read(path) {
             Ok(document) => Ok(Self::parse(&document)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { path: path.to_path_buf(), source }),
+            Err(error) if error.is_not_found() => Ok(Self::default()),
+            Err(error) => Err(ConfigError::Read { path: path.to_path_buf(), source: error.source }),
         }
     }
 

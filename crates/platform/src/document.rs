@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use layer::{PathError, Root};
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
+
+/// The longest document that is read, in bytes.
+const LIMIT: u64 = 4 << 20;
 
 /// The text of a TOML file and the name to show for it.
 #[derive(Clone, Debug)]
@@ -63,12 +67,22 @@ impl Document {
         Self { source: Arc::new(Source { path: path.into(), text: text.into() }) }
     }
 
-    /// Reads a file.
+    /// Reads a file that a person names; it may be a pipe of a shell.
     ///
     /// # Errors
-    /// Those of the file system, with the path; a text that is not UTF-8.
-    pub fn read(path: &Path) -> std::io::Result<Self> {
-        Ok(Self::new(path, fs_err::read_to_string(path)?))
+    /// A file that cannot be read, is no regular one, is longer than 4 MiB, or is not UTF-8.
+    pub fn read(path: &Path) -> Result<Self, PathError> {
+        Ok(Self::new(path, layer::named::read_input_to_string(path, LIMIT)?))
+    }
+
+    /// Reads the file `name` that came with the folder `root` and may be anybody's: errors show lines of documents, so
+    /// links must not lead to other files (see [`Root::beneath`]).
+    ///
+    /// # Errors
+    /// As [`Document::read`]; a link that leads out.
+    pub fn read_in(root: &Root, name: impl AsRef<Path>) -> Result<Self, PathError> {
+        let name = name.as_ref();
+        Ok(Self::new(root.path().join(name), root.read_to_string(name, LIMIT)?))
     }
 
     /// Where it came from, for messages.

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::project::EnvVar;
 
+/// The longest file of variables that is read, in bytes: no program could be started with more.
+const FILE_LIMIT: u64 = 8 << 20;
+
 /// Names and values, sorted by name.
 pub type Variables = BTreeMap<String, OsString>;
 
@@ -106,8 +109,8 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
 }
 
 fn read(path: &Path) -> Result<String, EnvError> {
-    let text =
-        fs_err::read_to_string(path).map_err(|source| EnvError::Read { path: path.to_path_buf(), source })?;
+    let text = layer::named::read_input_to_string(path, FILE_LIMIT)
+        .map_err(|error| EnvError::Read { path: path.to_path_buf(), source: error.source })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 

@@ -67,6 +67,16 @@ pub enum Content {
     },
 }
 
+/// Who says where a module is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The person who runs this: a path may be a pipe of a shell.
+    Person,
+    /// A file of somebody's: a path must be a folder or a regular file, because our own standard input has a path too,
+    /// and reading it may never end.
+    File,
+}
+
 /// The folder of a module in a builder: `/cnb/buildpacks/<escaped id>/<version>`.
 pub fn guest_path(module: &ModuleId) -> String {
     format!("{}/{}/{}", guest_folder(module.kind), escape_id(&module.id), module.version)
@@ -245,9 +255,15 @@ impl Loader<'_> {
     ///
     /// # Errors
     /// When it cannot be had, or is not a module of this kind.
-    pub fn load(&self, kind: Kind, locator: &Locator, base: &Path) -> Result<Vec<Module>, ModuleError> {
+    pub fn load(
+        &self,
+        kind: Kind,
+        locator: &Locator,
+        base: &Path,
+        by: NamedBy,
+    ) -> Result<Vec<Module>, ModuleError> {
         match locator {
-            Locator::Path(path) => self.path(kind, path, &path.display().to_string()),
+            Locator::Path(path) => self.path(kind, path, &path.display().to_string(), by),
             Locator::Url(url) => {
                 let file = self.download(url)?;
                 self.file(kind, &file, download::file_name(url), url)
@@ -274,9 +290,12 @@ impl Loader<'_> {
         Ok(tempfile::Builder::new().prefix(prefix).tempdir_in(self.scratch)?.keep())
     }
 
-    fn path(&self, kind: Kind, path: &Path, place: &str) -> Result<Vec<Module>, ModuleError> {
+    fn path(&self, kind: Kind, path: &Path, place: &str, by: NamedBy) -> Result<Vec<Module>, ModuleError> {
         if fs::metadata(path)?.is_dir() {
             return self.user_folder(kind, path, place, 0);
+        }
+        if by == NamedBy::File {
+            layer::named::open(path)?;
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         self.file(kind, path, &name, place)

@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use layer::Root;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -135,18 +136,26 @@ pub enum ProjectError {
 
 impl Project {
     /// Reads the descriptor of an app: `explicit` where one was asked for, else `project.toml` in the app's
-    /// folder, which need not be there.
+    /// folder, which need not be there. In the app it may be anybody's: it must not lead to a file that is not.
     ///
     /// # Errors
     /// An explicit file that is missing; a file that cannot be read; a descriptor with an error.
     pub fn load(app: &Path, explicit: Option<&Path>) -> Result<Self, ProjectError> {
         let path = explicit.map_or_else(|| app.join(FILE_NAME), Path::to_path_buf);
-        match Document::read(&path) {
+        let read = match explicit {
+            None => Some(PathBuf::from(FILE_NAME)),
+            Some(path) => name_within(app, path),
+        };
+        let document = match read {
+            Some(name) => Root::beneath(app).and_then(|app| Document::read_in(&app, name)),
+            None => Document::read(&path),
+        };
+        match document {
             Ok(document) => Ok(Self::parse(&document)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && explicit.is_none() => {
+            Err(error) if explicit.is_none() && error.is_not_found() && !path.is_symlink() => {
                 Ok(Self::default())
             }
-            Err(source) => Err(ProjectError::Read { path, source }),
+            Err(error) => Err(ProjectError::Read { path, source: error.source }),
         }
     }
 
@@ -206,6 +215,14 @@ impl Project {
             "metadata": { "url": self.source_url.as_deref().unwrap_or_default() },
         }))
     }
+}
+
+/// What `path` is called in the folder `app`; nothing when it is elsewhere. What it leads to is not looked at.
+fn name_within(app: &Path, path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = fs_err::canonicalize(folder).ok()?;
+    let within = folder.strip_prefix(fs_err::canonicalize(app).ok()?).ok()?;
+    Some(within.join(path.file_name()?))
 }
 
 /// True when something for `environments` takes part in a build for `exec_env`.

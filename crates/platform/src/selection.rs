@@ -24,7 +24,7 @@ use fs_err as fs;
 use layer::Root;
 
 use crate::locator::{Locator, LocatorError, ModuleId as Wanted};
-use crate::module::{self, Content, Loader, Module, ModuleError};
+use crate::module::{self, Content, Loader, Module, ModuleError, NamedBy};
 use crate::project::{Buildpack, BuildpackSource, Project};
 
 /// The largest descriptor that is read, in bytes.
@@ -268,7 +268,8 @@ impl Selector<'_> {
     /// The group of named extensions.
     fn extensions(&mut self, texts: &[String]) -> Result<OrderGroup, SelectionError> {
         let kind = Kind::Extension;
-        let group = texts.iter().map(|text| self.located(kind, text, Path::new("")).map(entry));
+        let group =
+            texts.iter().map(|text| self.located(kind, text, Path::new(""), NamedBy::Person).map(entry));
         Ok(OrderGroup { group: group.collect::<Result<_, _>>()? })
     }
 
@@ -278,9 +279,11 @@ impl Selector<'_> {
 
     fn entry(&mut self, asked: &Asked<'_>) -> Result<OrderEntry, SelectionError> {
         let id = match asked {
-            Asked::Text(text, base) => self.located(Kind::Buildpack, text, base)?,
+            Asked::Text(text, base) => self.located(Kind::Buildpack, text, base, NamedBy::Person)?,
             Asked::Descriptor(buildpack, project) => match &buildpack.source {
-                BuildpackSource::Locator(text) => self.located(Kind::Buildpack, text, project.folder())?,
+                BuildpackSource::Locator(text) => {
+                    self.located(Kind::Buildpack, text, project.folder(), NamedBy::File)?
+                }
                 BuildpackSource::Inline(inline) => {
                     let place = format!("{}: script of {}", project.path.display(), inline.id);
                     self.add(vec![self.loader.inline(inline, &place)?])?
@@ -290,7 +293,13 @@ impl Selector<'_> {
         Ok(entry(id))
     }
 
-    fn located(&mut self, kind: Kind, text: &str, base: &Path) -> Result<ModuleId, SelectionError> {
+    fn located(
+        &mut self,
+        kind: Kind,
+        text: &str,
+        base: &Path,
+        by: NamedBy,
+    ) -> Result<ModuleId, SelectionError> {
         let on_builder = self.on_builder;
         let failed = |source: LocatorError| SelectionError::Locator {
             source: LocatorError { kind, ..source },
@@ -307,7 +316,7 @@ impl Selector<'_> {
             locator => {
                 let plain =
                     matches!(&locator, Locator::Image(name) if name.parse::<oci::Reference>().is_ok());
-                let modules = match self.loader.load(kind, &locator, base) {
+                let modules = match self.loader.load(kind, &locator, base, by) {
                     Err(source @ ModuleError::Image { .. }) if plain => {
                         let (text, on_builder) = (text.to_owned(), on_builder.names(kind));
                         return Err(SelectionError::Nowhere { kind, text, on_builder, source });

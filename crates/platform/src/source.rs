@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use layer::CopyOptions;
 use layer::pack::Owner;
+use layer::{CopyOptions, Refused};
 
 /// The root of an app is 0777 in every image that the reference makes, whatever the folder's mode was.
 const ROOT_MODE: u32 = 0o777;
@@ -48,10 +48,18 @@ pub enum SourceError {
         /// The entry's name.
         name: String,
     },
+    /// An entry of the zip file is not one of an app, or breaks a limit.
+    #[error("the zip file {}: {what}", path.display())]
+    ZipEntry {
+        /// The file.
+        path: PathBuf,
+        /// Which entry, and what is wrong with it.
+        what: String,
+    },
     /// Reading or writing failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Copying failed.
+    /// Opening or copying failed.
     #[error("failed to copy the app")]
     Copy(#[from] layer::PathError),
 }
@@ -78,8 +86,13 @@ impl Source {
         if fs::metadata(&path)?.is_dir() {
             return Ok(Self::Folder(path));
         }
+        let mut file = match layer::named::open(&path) {
+            Ok(file) => file,
+            Err(error) if Refused::of(&error.source).is_some() => return Err(SourceError::Kind { path }),
+            Err(error) => return Err(error.into()),
+        };
         let mut magic = [0; 4];
-        let is_zip = io::Read::read_exact(&mut fs::File::open(&path)?, &mut magic).is_ok()
+        let is_zip = io::Read::read_exact(&mut file, &mut magic).is_ok()
             && matches!(&magic, b"PK\x03\x04" | b"PK\x05\x06");
         if is_zip { Ok(Self::Zip(path)) } else { Err(SourceError::Kind { path }) }
     }

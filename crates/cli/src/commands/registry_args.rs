@@ -11,6 +11,9 @@ use oci::tls::TlsSettings;
 use crate::context::{Context, home_dir};
 use crate::error::CommandError;
 
+/// The longest file of credentials that is read, in bytes.
+const AUTH_FILE_LIMIT: u64 = 8 << 20;
+
 /// How registries are spoken to.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RegistryArgs {
@@ -74,14 +77,17 @@ fn credentials(context: &Context<'_>) -> Result<Arc<dyn Credentials>, CommandErr
     let folders = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect());
     let helpers = Arc::new(PathHelpers::new(folders.unwrap_or_default()));
     for file in auth_files() {
-        match fs_err::read_to_string(&file) {
+        match layer::named::read_input_to_string(&file, AUTH_FILE_LIMIT) {
             Ok(text) => {
                 let name = file.display().to_string();
                 sources.push(Arc::new(DockerConfig::parse(&name, &text, helpers.clone())?));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.is_not_found() => {}
             // A file of somebody else's is no reason to fail: the registry may need no password.
-            Err(error) => events::Events::warning(context.ui, &format!("credentials are not read: {error}")),
+            Err(error) => {
+                let text = format!("credentials are not read: {error}: {}", error.source);
+                events::Events::warning(context.ui, &text);
+            }
         }
     }
     Ok(Arc::new(Chain::new(sources)))

@@ -17,6 +17,7 @@
 //! | [`hostile`] | layers made to do harm |
 //! | [`isolation`] | what a buildpack can't reach |
 //! | [`interop`] | other programs read what was written |
+//! | [`files`] | links, FIFOs, devices and more in the place of files |
 //! | [`golden`] | a whole image, as the reference makes it |
 //! | [`rust`] | a buildpack written with `libcnb` |
 
@@ -25,6 +26,7 @@ mod caching;
 mod copies;
 mod environment;
 mod faults;
+mod files;
 mod golden;
 mod hostile;
 mod interop;

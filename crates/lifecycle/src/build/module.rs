@@ -62,6 +62,7 @@ pub(super) fn run(
     execute(element, &invocation, executor, events)?;
     let knows = inputs.platform_api.at_least(15) && descriptor.api.at_least(12);
     read(element, &descriptor, asked, &layers, knows.then_some(inputs.exec_env), env)
+        .map_err(|error| error.left_by(&element.id, &layers))
 }
 
 /// Makes the buildpack's layers folder.
@@ -136,7 +137,7 @@ fn read(
     if !fs::symlink_metadata(&place.host)?.is_dir() {
         return Err(BuildError::NotAFolder { path: place.host.clone() });
     }
-    let root = Root::open(&place.host)?;
+    let root = Root::beneath(&place.host)?;
     let shown = |name: &str| place.guest.join(name).display().to_string();
     let mut left =
         Left { layers: layers(&root, &shown).map_err(|e| e.into_build(element))?, ..Left::default() };

@@ -15,6 +15,8 @@ use crate::files::DESCRIPTOR_LIMIT;
 /// An SBOM file of a buildpack and the folders of `<layers>/sbom` it belongs in.
 #[derive(Debug)]
 pub(super) struct SbomFile {
+    /// The id of the buildpack.
+    id: String,
     /// Its name in the buildpack's layers folder, from that of all layers.
     path: PathBuf,
     /// `launch`, `build` and `cache`, each with the path of the copy in it.
@@ -53,6 +55,7 @@ pub(super) fn find(
         let layer = if matches!(stem, "launch" | "build") { "" } else { stem };
         let copy = |kind| Path::new(kind).join(&escaped).join(layer).join(format.file_name());
         files.push(SbomFile {
+            id: element.id.clone(),
             path: Path::new(&escaped).join(name),
             copies: kinds.into_iter().map(copy).collect(),
         });
@@ -69,10 +72,12 @@ pub(super) fn gather(
 ) -> Result<(), BuildError> {
     let sbom = inputs.layers.host.join("sbom");
     remove(&sbom)?;
-    let root = Root::open(&inputs.layers.host)?;
+    let root = Root::beneath(&inputs.layers.host)?;
     // Platforms before 0.8 have no folder for them.
     for file in files.iter().filter(|_| inputs.platform_api.at_least(8)) {
-        let content = root.read(&file.path, 16 * DESCRIPTOR_LIMIT)?;
+        let content = root
+            .read(&file.path, 16 * DESCRIPTOR_LIMIT)
+            .map_err(|error| BuildError::from(error).left_by(&file.id, inputs.layers))?;
         for copy in &file.copies {
             write(inputs, &sbom, copy, &content)?;
         }

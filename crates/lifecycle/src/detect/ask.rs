@@ -123,7 +123,7 @@ impl<'a> Asker<'a> {
     /// Reads the plan that a program wrote. The folder may be the program's to write to: what is at the name now need
     /// not be our file any more.
     fn plan(&self, kind: Kind, name: &str, plan: &Place) -> Outcome {
-        let text = Root::open(&self.inputs.plans.host)
+        let text = Root::beneath(&self.inputs.plans.host)
             .and_then(|root| read_optional(&root, name))
             .map_err(|error| format!("{error}: {}", error.source));
         let parse = |text: Option<String>| {

@@ -7,7 +7,7 @@ use cnb::ParseError;
 use dockerfile::SourceError;
 use layer::PathError;
 
-use crate::executor::{ExecError, Exit};
+use crate::executor::{ExecError, Exit, Place};
 
 /// The generation phase failed.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,17 @@ pub enum GenerateError {
         /// The later of them.
         id: String,
     },
+    /// An extension left something that is not read.
+    #[error("extension {id} left {}, which cannot be read", path.display())]
+    Unreadable {
+        /// The extension.
+        id: String,
+        /// The file, as programs see it.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Something else is where a folder should be.
     #[error("{} is not a folder", path.display())]
     NotAFolder {
@@ -83,4 +94,17 @@ pub enum GenerateError {
     /// A file cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl GenerateError {
+    /// Says of an error of a file in `place` whose it is, and what programs call it.
+    pub(super) fn left_by(self, id: &str, place: &Place) -> Self {
+        match self {
+            Self::Path(error) => {
+                let (path, source) = place.as_seen(error);
+                Self::Unreadable { id: id.to_owned(), path, source }
+            }
+            other => other,
+        }
+    }
 }

@@ -64,7 +64,7 @@ impl<'a> Work<'a> {
 
     /// An extension's folder, after it ran.
     pub fn open(&self, element: &GroupElement) -> Result<Root, GenerateError> {
-        open(&Root::open(&self.outputs.host)?, &escape_id(&element.id))
+        open(&Root::beneath(&self.outputs.host)?, &escape_id(&element.id))
     }
 
     /// Leaves in `<generated>` what the Platform API says, when no program of an extension runs any more.

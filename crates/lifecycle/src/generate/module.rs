@@ -62,6 +62,7 @@ impl Module<'_> {
             )?;
         }
         output::read(element, &work.open(element)?, &output.host, inputs.platform_api, events)
+            .map_err(|error| error.left_by(&element.id, &output))
     }
 
     fn descriptor(&self, dir: &Path) -> Result<ModuleDescriptor, GenerateError> {

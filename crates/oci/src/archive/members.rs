@@ -9,8 +9,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fs_err as fs;
-
 use crate::error::{Error, Result};
 use crate::image::Compression;
 
@@ -46,11 +44,11 @@ impl Members {
     /// When the file cannot be read, or is not a whole tar.
     pub fn open(path: impl Into<PathBuf>, scratch: &Path) -> Result<Self> {
         let path = path.into();
-        let file = fs::File::open(&path)?;
+        let file = layer::named::open(&path).map_err(Error::from_path)?;
         let mut start = [0; 4];
-        let count = file.file().read_at(&mut start, 0)?;
+        let count = file.read_at(&mut start, 0)?;
         let file = match Compression::detect(&start[..count]) {
-            Compression::None => file.into_file(),
+            Compression::None => file,
             Compression::Gzip | Compression::Zstd => uncompress(file, &path, scratch)?,
         };
         let length = file.metadata()?.len();
@@ -297,12 +295,16 @@ fn pax(extended: &mut Extended, mut records: &[u8]) -> Option<()> {
 }
 
 /// Uncompresses a whole archive into a nameless file.
-fn uncompress(file: fs::File, path: &Path, scratch: &Path) -> Result<std::fs::File> {
+fn uncompress(file: std::fs::File, path: &Path, scratch: &Path) -> Result<std::fs::File> {
+    let broken = |reason: String| Error::invalid(format!("archive {}", path.display()), reason);
+    let limit = layer::unpack::Limits::default().bytes;
     let mut plain = tempfile::tempfile_in(scratch)?;
-    let mut reader = layer::unpack::decompressed(file)?;
-    io::copy(&mut reader, &mut plain)
-        .map_err(|error| Error::invalid(format!("archive {}", path.display()), error.to_string()))?;
-    Ok(plain)
+    let mut reader = layer::unpack::decompressed(file)?.take(limit + 1);
+    let count = io::copy(&mut reader, &mut plain).map_err(|error| broken(error.to_string()))?;
+    match count > limit {
+        true => Err(broken(format!("it has more than {limit} bytes uncompressed"))),
+        false => Ok(plain),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Credential helpers: programs named `docker-credential-NAME` that are asked `get` on their standard input.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -86,8 +86,17 @@ fn run(path: &std::path::Path, server: &str) -> io::Result<(bool, Vec<u8>)> {
             _ => {}
         }
     }
-    let output = child.wait_with_output()?;
-    Ok((output.status.success(), output.stdout))
+    let mut answer = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        // One byte more tells an answer that is too long; the helper need not end by itself then.
+        stdout.take(MAX_ANSWER as u64 + 1).read_to_end(&mut answer)?;
+    }
+    if answer.len() > MAX_ANSWER {
+        let _ = child.kill();
+        child.wait()?;
+        return Ok((true, answer));
+    }
+    Ok((child.wait()?.success(), answer))
 }
 
 fn parse_answer(ok: bool, stdout: &[u8]) -> Result<HelperAnswer, String> {
@@ -149,7 +158,8 @@ mod tests {
 
     #[test]
     fn failures_name_the_program_and_never_its_output() {
-        for script in ["echo hunter2; exit 1", "echo hunter2 >&2; exit 3", "echo hunter2"] {
+        let endless = "while :; do echo hunter2hunter2hunter2hunter2hunter2hunter2; done";
+        for script in ["echo hunter2; exit 1", "echo hunter2 >&2; exit 3", "echo hunter2", endless] {
             let (_dir, runner) = helper(script);
             let shown = runner.get("t", "a.io").unwrap_err().to_string();
             assert!(shown.contains("docker-credential-t") && !shown.contains("hunter2"), "{shown}");

@@ -95,3 +95,54 @@ fn refuses_folders_that_hold_something_else() {
     fs::write(temp.path().join("oci-layout"), "x").unwrap();
     assert!(matches!(Layout::open(temp.path()), Err(Error::Json { .. })));
 }
+
+#[test]
+fn files_of_a_layout_are_regular_and_lie_in_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Layout::create(temp.path().join("layout")).unwrap();
+    let memory = Arc::new(Memory::default());
+    let image = image_of(&memory, &[tar("a", b"1")], Format::Oci);
+    write(&layout, &image);
+    layout.tag(None, &image.descriptor).unwrap();
+    let secret = temp.path().join("secret");
+    fs::write(&secret, "\"hunter2\"").unwrap();
+    let blob = layout.blob_path(image.digest());
+    for file in [layout.dir().join("oci-layout"), layout.dir().join("index.json"), blob] {
+        let whole = fs::read(&file).unwrap();
+        let read = || Layout::open(layout.dir())?.image(None, &host());
+        let failure = || {
+            let error = read().unwrap_err().to_string();
+            assert!(error.contains(file.file_name().unwrap().to_str().unwrap()), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+            fs::remove_file(&file).unwrap();
+            error
+        };
+        fs::remove_file(&file).unwrap();
+        for target in [secret.as_path(), Path::new("/dev/zero"), Path::new("/proc/self/environ")] {
+            fs_err::os::unix::fs::symlink(target, &file).unwrap();
+            let error = failure();
+            assert!(error.contains("leads out of"), "{error}");
+        }
+        let mode = rustix::fs::Mode::from_raw_mode(0o644);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &file, mode).unwrap();
+        let error = failure();
+        assert!(error.contains("is a FIFO, expected a regular file"), "{error}");
+        fs::write(&file, &whole).unwrap();
+        assert_eq!(read().unwrap().digest(), image.digest());
+    }
+    // What the layout has says nothing of what it leads to.
+    fs::remove_file(layout.blob_path(image.digest())).unwrap();
+    fs_err::os::unix::fs::symlink(&secret, layout.blob_path(image.digest())).unwrap();
+    assert!(!layout.has(&image.descriptor));
+}
+
+#[test]
+fn the_folder_of_blobs_may_be_on_another_disk() {
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Layout::create(temp.path().join("layout")).unwrap();
+    fs::rename(layout.dir().join("blobs"), temp.path().join("blobs")).unwrap();
+    fs_err::os::unix::fs::symlink(temp.path().join("blobs"), layout.dir().join("blobs")).unwrap();
+    let descriptor = layout.put("x", b"hello").unwrap();
+    assert!(layout.has(&descriptor));
+    assert!(layout.open_blob(&descriptor).is_ok());
+}

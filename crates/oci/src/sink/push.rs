@@ -173,7 +173,7 @@ fn send(client: &Client, reference: &Reference, events: &dyn Events, layer: &Lay
 /// before, because the registry does that anyway.
 fn corrupt(layer: &Layer) -> Option<Error> {
     let digest = layer.descriptor.digest;
-    let file = fs_err::File::open(layer.blobs.local_path(&layer.descriptor)?).ok()?;
+    let file = layer::named::open(layer.blobs.local_path(&layer.descriptor)?).ok()?;
     let found = Digest::of_reader(std::io::BufReader::with_capacity(256 << 10, file)).ok()?;
     let place = layer.blobs.origin().to_string();
     (found != digest).then_some(Error::CorruptBlob { digest, place, found })

@@ -59,9 +59,6 @@ pub enum RunImageSbomCause {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] layer::PathError),
-    /// It has no name.
-    #[error("not a file")]
-    NotAFile,
     /// It is none.
     #[error(transparent)]
     Sbom(#[from] packages::sbom::SbomError),
@@ -206,10 +203,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn read_sbom(path: &std::path::Path) -> Result<PackageSet, RunImageSbomCause> {
-    let name = path.file_name().ok_or(RunImageSbomCause::NotAFile)?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let bytes = layer::Root::open(dir.unwrap_or(std::path::Path::new(".")))?.read(name, SBOM_LIMIT)?;
-    Ok(packages::sbom::read(&bytes)?)
+    Ok(packages::sbom::read(&layer::named::read_input(path, SBOM_LIMIT)?)?)
 }
 
 fn declares(dockerfile: &GeneratedDockerfile) -> bool {

@@ -32,7 +32,7 @@ use sandbox::Ids;
 use crate::build::{PullPolicy, open_from, unpacker};
 use crate::builder_toml::{BuilderToml, GroupEntry, ModuleEntry as Wanted, RunImageEntry};
 use crate::locator::{Locator, LocatorError};
-use crate::module::{Loader, Module, rebase};
+use crate::module::{Loader, Module, NamedBy, rebase};
 use crate::time;
 use crate::unavailable::Unavailable;
 pub use error::CreateError;
@@ -284,7 +284,7 @@ impl Creator<'_> {
         };
         let locator = Locator::parse(&entry.locator, folder, &())
             .map_err(|error| failed(LocatorError { kind, ..error }.into()))?;
-        let mut modules = self.loader.load(kind, &locator, folder).map_err(failed)?;
+        let mut modules = self.loader.load(kind, &locator, folder, NamedBy::File).map_err(failed)?;
         modules[1..].sort_by_key(Module::id);
         let found = modules[0].id();
         let fits =

@@ -13,7 +13,7 @@ use layer::{CopyOptions, Root, copy_tree};
 use serde::Deserialize;
 
 use super::download::ARCHIVE_LIMIT;
-use super::{Content, Loader, Module, ModuleError, guest_path, read_descriptor};
+use super::{Content, Loader, Module, ModuleError, NamedBy, guest_path, read_descriptor};
 use crate::document::Document;
 use crate::locator::Locator;
 use crate::project::InlineBuildpack;
@@ -38,16 +38,16 @@ impl Loader<'_> {
             return Err(ModuleError::Nesting { place: place.to_owned(), limit: NESTING });
         }
         let mut modules = vec![module(kind, dir.to_owned(), false, place)?];
-        if kind == Kind::Extension || !dir.join(PACKAGE_FILE).is_file() {
+        if kind == Kind::Extension || fs::symlink_metadata(dir.join(PACKAGE_FILE)).is_err() {
             return Ok(modules);
         }
-        for dependency in dependencies(&Document::read(&dir.join(PACKAGE_FILE))?)? {
+        for dependency in dependencies(&Document::read_in(&Root::beneath(dir)?, PACKAGE_FILE)?)? {
             let locator = Locator::parse(&dependency, dir, &())?;
             modules.extend(match &locator {
                 Locator::Path(path) if path.is_dir() => {
                     self.user_folder(kind, path, &path.display().to_string(), depth + 1)?
                 }
-                locator => self.load(kind, locator, dir)?,
+                locator => self.load(kind, locator, dir, NamedBy::File)?,
             });
         }
         Ok(modules)
@@ -56,7 +56,7 @@ impl Loader<'_> {
 
 /// The module in a folder.
 pub(super) fn module(kind: Kind, dir: PathBuf, ours: bool, place: &str) -> Result<Module, ModuleError> {
-    let descriptor = read_descriptor(kind, &Root::open(&dir)?, place)?;
+    let descriptor = read_descriptor(kind, &Root::beneath(&dir)?, place)?;
     Ok(Module { descriptor, content: Content::Folder { dir, ours }, place: place.to_owned() })
 }
 
@@ -91,11 +91,10 @@ fn dependencies(document: &Document) -> Result<Vec<String>, ModuleError> {
 /// # Errors
 /// When it is not a tar, leads out of the folder, or holds too much.
 pub fn unpack_archive(path: &Path, dir: &Path) -> Result<(), ModuleError> {
-    let file = fs::File::open(path)?;
+    let file = layer::named::open_input(path)?;
     let limits = Limits { bytes: ARCHIVE_LIMIT, entries: ENTRY_LIMIT };
     let options = Options { owners: Owners::Ours, devices: false, limits, ..Options::default() };
-    unpack(file.into_parts().0, dir, &options)
-        .map_err(|source| ModuleError::Archive { path: path.to_owned(), source })?;
+    unpack(file, dir, &options).map_err(|source| ModuleError::Archive { path: path.to_owned(), source })?;
     Ok(())
 }
 

@@ -48,7 +48,7 @@ impl Bench {
 
     fn load(&self, text: &str) -> Result<Vec<Module>, ModuleError> {
         let locator = Locator::parse(text, self.dir.path(), &()).unwrap();
-        self.with(|loader| loader.load(Kind::Buildpack, &locator, self.dir.path()))
+        self.with(|loader| loader.load(Kind::Buildpack, &locator, self.dir.path(), NamedBy::Person))
     }
 
     fn load_ids(&self, text: &str) -> Vec<String> {

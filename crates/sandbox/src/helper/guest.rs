@@ -1,5 +1,6 @@
 //! The last steps before the program: its ids, its rights, its signals, and `execve`.
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -144,8 +145,12 @@ fn exec(path: &Path, args: &[OsString], env: &[OsString]) -> io::Error {
 fn diagnose(path: &Path, error: io::Error) -> Failure {
     let program = path.as_os_str().to_owned();
     let mut head = Vec::new();
-    // Unreadable but executable programs exist; then the number has to do.
-    let _ = fs_err::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
+    // Unreadable but executable programs exist; then the number has to do. What is no file is not waited for.
+    let opened = fs_err::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let _ = opened.and_then(|file| match file.metadata()?.is_file() {
+        true => file.take(4096).read_to_end(&mut head),
+        false => Ok(0),
+    });
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => match interpreter(&head) {
             Some(interpreter) => Failure::MissingInterpreter { program, interpreter },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use fs_err as fs;
+use layer::Refused;
 use platform::build::Secrets;
 
 use crate::error::CommandError;
@@ -81,14 +81,13 @@ fn secret(text: &str) -> Result<(String, Vec<u8>), CommandError> {
 }
 
 fn from_file(path: &Path) -> Result<Vec<u8>, CommandError> {
-    let size = fs::metadata(path)?.len();
-    if size > SECRET_LIMIT {
-        return Err(CommandError::new(format!(
-            "{} is too large for a secret: {size} bytes, expected at most {SECRET_LIMIT}",
+    layer::named::read_input(path, SECRET_LIMIT).map_err(|error| match Refused::of(&error.source) {
+        Some(Refused::TooLarge(limit)) => CommandError::new(format!(
+            "{} is too large for a secret: expected at most {limit} bytes",
             path.display()
-        )));
-    }
-    Ok(fs::read(path)?)
+        )),
+        _ => error.into(),
+    })
 }
 
 fn from_variable(id: &str, name: &str) -> Result<Vec<u8>, CommandError> {
@@ -118,7 +117,7 @@ mod tests {
     #[test]
     fn secrets_come_from_files_and_variables() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "pass\n").unwrap();
+        fs_err::write(file.path(), "pass\n").unwrap();
         let path = file.path().display();
         let read = secrets(&[format!("id=a,src={path}"), "id=b,env=PATH".into(), "id=PATH".into()]).unwrap();
         assert_eq!(read.0["a"], b"pass\n");

@@ -5,7 +5,7 @@ use super::*;
 fn open(bytes: &[u8]) -> Result<Members> {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("a.tar");
-    fs::write(&path, bytes).unwrap();
+    fs_err::write(&path, bytes).unwrap();
     Members::open(path, temp.path())
 }
 
@@ -21,6 +21,18 @@ fn content(members: &Members, name: &str) -> Option<String> {
     let mut text = String::new();
     members.open_member(name, 0)?.read_to_string(&mut text).unwrap();
     Some(text)
+}
+
+#[test]
+fn only_a_regular_file_is_an_archive() {
+    let temp = tempfile::tempdir().unwrap();
+    let fifo = temp.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+    for (path, kind) in [(fifo.as_path(), "a FIFO"), (Path::new("/dev/zero"), "a character device")] {
+        let error = Members::open(path, temp.path()).unwrap_err().to_string();
+        let expected = format!("cannot open `{}`: it is {kind}, expected a regular file", path.display());
+        assert_eq!(error, expected);
+    }
 }
 
 #[test]
