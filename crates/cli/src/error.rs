@@ -73,7 +73,7 @@ impl CommandError {
         false
     }
 
-    /// The error and its causes on one line, each cause once.
+    /// The error and its causes on one line, each cause once, without secrets in URLs.
     pub fn message(&self) -> String {
         let mut message = self.error.to_string();
         let mut source = self.error.source();
@@ -85,7 +85,7 @@ impl CommandError {
             }
             source = cause.source();
         }
-        message
+        events::without_secrets(&message).into_owned()
     }
 }
 

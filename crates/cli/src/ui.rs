@@ -81,13 +81,13 @@ impl Ui {
     /// Prints a failure to standard error.
     pub fn error(&self, error: &CommandError) {
         if let Some(detail) = &error.detail {
-            self.err(detail.trim_end());
+            self.err(&events::without_secrets(detail.trim_end()));
         }
         let mark = self.errors.paint(style::ERROR, "error:");
         self.err(&format!("{mark} {}", error.message()));
         for hint in &error.hints {
             let mark = self.errors.paint(style::HINT, "hint:");
-            self.err(&format!("{mark} {hint}"));
+            self.err(&format!("{mark} {}", events::without_secrets(hint)));
         }
     }
 
@@ -169,11 +169,29 @@ impl Events for Ui {
         }
         if let Event::Warning { text } = event {
             let mark = self.errors.paint(style::WARNING, "warning:");
-            return self.err(&format!("{mark} {text}"));
+            return self.err(&format!("{mark} {}", events::without_secrets(text)));
         }
-        self.with_view(|view| match view {
-            View::Plain(plain) => plain.event(&event),
-            View::Live(live) => live.event(&event),
+        without_secrets(event, |event| {
+            self.with_view(|view| match view {
+                View::Plain(plain) => plain.event(&event),
+                View::Live(live) => live.event(&event),
+            });
         });
+    }
+}
+
+/// Shows an event without what is secret in its text. What buildpacks print is theirs, and stays as it is.
+fn without_secrets(event: Event<'_>, show: impl FnOnce(Event<'_>)) {
+    match event {
+        Event::Info { text } => show(Event::Info { text: &events::without_secrets(text) }),
+        Event::Debug { text } => show(Event::Debug { text: &events::without_secrets(text) }),
+        Event::StepStarted { place, text } => {
+            show(Event::StepStarted { place, text: &events::without_secrets(text) });
+        }
+        Event::StepEnded { place, text, cached, elapsed, entries, bytes } => {
+            let text = &events::without_secrets(text);
+            show(Event::StepEnded { place, text, cached, elapsed, entries, bytes });
+        }
+        event => show(event),
     }
 }

@@ -3,12 +3,16 @@
 //! Libraries never print: they hand an [`Event`] to the [`Events`] they were given, and the program at the edge
 //! decides what it looks like (a live view, plain lines, the reference's log format, nothing at all).
 //!
+//! Here too: what of URLs in such text nobody may see ([`without_secrets`]), because every room needs the same rule.
+//!
 //! Not here: formatting, colours, log levels of any particular program.
 
+mod redact;
 mod turn;
 
 use std::time::Duration;
 
+pub use redact::{without_secrets, without_users};
 pub use turn::Turn;
 
 /// A phase of the work, named as the specification names it, plus those that only a platform has.

@@ -66,7 +66,8 @@ fn push_url(shown: &mut String, before: &str, rest: &str, queries: bool) {
 fn user_end(rest: &str) -> Option<usize> {
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     // The `@` of `name:tag@sha256:…` is none.
-    let is_digest = |at: usize| rest[at + 1..].starts_with("sha256:") || rest[at + 1..].starts_with("sha512:");
+    let is_digest =
+        |at: usize| rest[at + 1..].starts_with("sha256:") || rest[at + 1..].starts_with("sha512:");
     let in_authority = rest[..authority].rfind('@').filter(|at| !is_digest(*at));
     in_authority.or_else(|| {
         // A password with a slash in it is not written as it should be, and is one all the same.

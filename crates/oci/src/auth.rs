@@ -8,6 +8,7 @@
 mod cnb;
 mod docker_config;
 mod helper;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub use cnb::RegistryAuth;
 pub use docker_config::DockerConfig;
 pub use helper::{HelperAnswer, HelperRunner, NoHelpers, PathHelpers};
+pub(crate) use told::{mask, note_url};
 
 /// A text that must not be shown: its `Debug` says only that it is there.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,8 +28,9 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends it.
+    /// The text itself, for the one place that sends it: what comes back from there must not show it.
     pub fn expose(&self) -> &str {
+        told::note(&self.0);
         &self.0
     }
 }

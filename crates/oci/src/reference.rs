@@ -23,12 +23,22 @@ pub struct Reference {
 
 /// A text is not an image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid image reference `{text}`: {reason}")]
+#[error("invalid image reference `{}`: {reason}", without_secrets(text))]
 pub struct InvalidReference {
     /// The text that was given.
     pub text: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// The text without what a URL would have before its host and after its path: a name has neither, and a password or a
+/// signature is not shown.
+fn without_secrets(text: &str) -> String {
+    let (text, query) = text.split_once('?').map_or((text, ""), |(text, _)| (text, "?***"));
+    match text.rsplit_once('@') {
+        Some((_, host)) if !host.starts_with("sha") => format!("***@{host}{query}"),
+        _ => format!("{text}{query}"),
+    }
 }
 
 impl Reference {
@@ -109,7 +119,8 @@ impl FromStr for Reference {
         let invalid = |reason: &str| InvalidReference { text: text.to_owned(), reason: reason.to_owned() };
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
-                (rest, Some(digest.parse::<Digest>().map_err(|e| invalid(&e.to_string()))?))
+                let rule = "the digest must be `sha256:` and 64 lower-case hex digits";
+                (rest, Some(digest.parse::<Digest>().map_err(|_| invalid(rule))?))
             }
             None => (text, None),
         };
@@ -211,6 +222,19 @@ mod tests {
         let digest = Digest::of(b"");
         assert_eq!(full(&format!("a.b/c@{digest}")), format!("a.b/c@{digest}"));
         assert_eq!(full(&format!("a.b/c:t@{digest}")), format!("a.b/c:t@{digest}"));
+    }
+
+    #[test]
+    fn errors_show_no_password() {
+        for text in [
+            "me:hunter2@x.io/a",
+            "http://me:hunter2@x.io/a",
+            "x.io/a?sig=hunter2",
+            "http://me:hun/hunter2@x.io",
+        ] {
+            let error = text.parse::<Reference>().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

@@ -30,15 +30,13 @@ pub enum EnvError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// The same, in a file.
-    #[error("{path}:{line}: invalid environment variable `{name}`: {reason}", path = path.display())]
+    /// The same, in a file. It is not quoted: a line that names no variable may be part of a secret of several lines.
+    #[error("{path}:{line}: invalid environment variable: {reason}", path = path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The name as it was given.
-        name: String,
         /// What is wrong.
         reason: &'static str,
     },
@@ -56,7 +54,8 @@ pub enum EnvError {
 /// those over the descriptor's; within one source the last wins.
 ///
 /// An entry is `NAME=value`, or `NAME`, which takes the value that `lookup` gives. Where `lookup` has none, the
-/// entry counts as not there, and its name is in the second value returned, for a warning.
+/// entry counts as not there, and is in the second value returned, for a warning: by its name, or in a file by its
+/// place.
 ///
 /// # Errors
 /// A name that cannot be one, a file that cannot be read.
@@ -71,26 +70,26 @@ pub fn collect(
     for variable in descriptor {
         variables.insert(variable.name.clone(), variable.value.clone().into());
     }
-    let mut take = |entry: &str| -> Result<(), (String, &'static str)> {
+    let mut take = |entry: &str, place: Option<String>| -> Result<(), (String, &'static str)> {
         match parse(entry, lookup)? {
             (name, Some(value)) => drop(variables.insert(name, value)),
-            (name, None) => unset.push(name),
+            (name, None) => unset.push(place.unwrap_or(name)),
         }
         Ok(())
     };
     for path in files {
         let text = read(path)?;
         for (line, entry) in entries(&text) {
-            take(entry).map_err(|(name, reason)| EnvError::Line {
+            let place = format!("the variable in {}:{line}", path.display());
+            take(entry, Some(place)).map_err(|(_, reason)| EnvError::Line {
                 path: path.clone(),
                 line,
-                name,
                 reason,
             })?;
         }
     }
     for entry in options {
-        take(entry).map_err(|(name, reason)| EnvError::Name { name, reason })?;
+        take(entry, None).map_err(|(name, reason)| EnvError::Name { name, reason })?;
     }
     Ok((variables, unset))
 }
@@ -157,7 +156,19 @@ mod tests {
             [("A", "2"), ("B", "x=y # part"), ("C", ""), ("HOST", "from the host"), ("Q", "\"q\" ")];
         let expected: Variables = expected.into_iter().map(|(n, v)| (n.to_owned(), v.into())).collect();
         assert_eq!(variables, expected);
-        assert_eq!(unset, ["UNSET"]);
+        assert_eq!(unset.len(), 1);
+        assert!(unset[0].starts_with("the variable in ") && unset[0].ends_with("env:8"), "{unset:?}");
+    }
+
+    #[test]
+    fn lines_of_a_file_are_not_quoted() {
+        for text in ["A=1\nhunter2\n", "A=-----BEGIN\nhunter2/x==\n"] {
+            let shown = match collect_file(text) {
+                Ok((_, unset)) => unset.join(" "),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(shown.contains("env:2") && !shown.contains("hunter2"), "{shown}");
+        }
     }
 
     #[test]
@@ -190,10 +201,7 @@ mod tests {
             assert!(collect(&[], &[], &[entry.to_owned()], &host).is_err(), "{entry:?}");
         }
         let error = collect_file("A=1\n\na/b=2\n").unwrap_err().to_string();
-        assert!(
-            error
-                .ends_with("env:3: invalid environment variable `a/b`: the name must not contain `/` or `=`")
-        );
+        assert!(error.ends_with("env:3: invalid environment variable: the name must not contain `/` or `=`"));
         let error = collect(&[], &["/does/not/exist".into()], &[], &host).unwrap_err().to_string();
         assert!(error.contains("/does/not/exist"), "{error}");
     }

@@ -37,7 +37,7 @@ pub struct ModuleId {
 
 /// A text does not say where a buildpack is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid {kind} `{text}`: {reason}")]
+#[error("invalid {kind} `{}`: {reason}", without_user(text))]
 pub struct LocatorError {
     /// What it was to name.
     pub kind: Kind,
@@ -47,6 +47,18 @@ pub struct LocatorError {
     pub reason: String,
     /// What to do instead, where there is something to say.
     pub help: Option<String>,
+}
+
+/// The text without a user and password before a host, which is not how images are named: `ID@VERSION` stays, and so do
+/// digests.
+fn without_user(text: &str) -> std::borrow::Cow<'_, str> {
+    let is_id = ["from=", "urn:"].iter().any(|start| text.starts_with(start));
+    match text.rsplit_once('@') {
+        Some((user, host)) if user.contains(':') && !is_id && !host.starts_with("sha") => {
+            format!("***@{host}").into()
+        }
+        _ => text.into(),
+    }
 }
 
 /// The modules that a builder has.
@@ -252,6 +264,18 @@ mod tests {
 
         fn error(&self, text: &str) -> String {
             self.parse(text).unwrap_err().to_string()
+        }
+    }
+
+    #[test]
+    fn errors_show_no_password() {
+        let error = |text: &str| {
+            let (kind, reason, help) = (Kind::Buildpack, "no".to_owned(), None);
+            LocatorError { kind, text: text.to_owned(), reason, help }.to_string()
+        };
+        assert_eq!(error("me:hunter2@x.io/a"), "invalid buildpack `***@x.io/a`: no");
+        for text in ["me/a@1.2.3", "from=builder:me/a@1", "urn:cnb:builder:me/a@1", "x.io/a:1@sha256:00"] {
+            assert_eq!(error(text), format!("invalid buildpack `{text}`: no"));
         }
     }
 

@@ -204,7 +204,8 @@ impl Project {
     }
 
     /// The `source` of the label `io.buildpacks.project.metadata`, as JSON: what the descriptor says about where
-    /// the app comes from. `None` when it says nothing.
+    /// the app comes from, without a user or password in its URL: everybody can read an image's labels. `None` when it
+    /// says nothing.
     pub fn source_metadata(&self) -> Option<serde_json::Value> {
         if self.version.is_none() && self.source_url.is_none() {
             return None;
@@ -212,7 +213,7 @@ impl Project {
         Some(serde_json::json!({
             "type": "project",
             "version": { "declared": self.version.as_deref().unwrap_or_default() },
-            "metadata": { "url": self.source_url.as_deref().unwrap_or_default() },
+            "metadata": { "url": events::without_users(self.source_url.as_deref().unwrap_or_default()) },
         }))
     }
 }

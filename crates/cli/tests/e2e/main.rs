@@ -15,6 +15,7 @@
 //! | [`sources`] | where images come from and go to |
 //! | [`faults`] | bad input: one clear line, nothing left behind |
 //! | [`hostile`] | layers made to do harm |
+//! | [`secrets`] | what nothing that is printed, reported or built may have in it |
 //! | [`isolation`] | what a buildpack can't reach |
 //! | [`interop`] | other programs read what was written |
 //! | [`files`] | links, FIFOs, devices and more in the place of files |
@@ -37,5 +38,6 @@ mod order;
 mod outputs;
 mod renaming;
 mod rust;
+mod secrets;
 mod sources;
 mod support;

@@ -7,6 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use base64::Engine as _;
+use ureq::http::Uri;
+
 /// How many are remembered: the latest. Each upload is given some.
 const MANY: usize = 512;
 /// Shorter ones are words: without them, a text says nothing any more.
@@ -29,10 +32,17 @@ pub(crate) fn note(secret: &str) {
     told.push_back(secret.to_owned());
 }
 
-/// Remembers the values in a URL's query: signatures, and the states of uploads.
-pub(crate) fn note_query(query: &str) {
-    for pair in query.split('&') {
+/// Remembers what is secret in a URL: its user, also in the form of the header that he is sent in, and the values of its
+/// query, such as signatures and the states of uploads.
+pub(crate) fn note_url(url: &Uri) {
+    for pair in url.query().unwrap_or_default().split('&') {
         note(pair.split_once('=').map_or(pair, |(_, value)| value));
+    }
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        note(user);
+        user.split(':').for_each(note);
+        note(&base64::engine::general_purpose::STANDARD.encode(user));
     }
 }
 
@@ -55,10 +65,11 @@ mod tests {
         note("told-hunter2");
         note("told-hunter2-and-more");
         note("a");
-        note_query("state=told-state&told-bare&n=1");
+        note_url(&Uri::from_static("http://me:told-password@x/?state=told-state&told-bare&n=1"));
         assert_eq!(
             mask("a: told-hunter2-and-more, told-hunter2; told-state told-bare https://u:p@x?y=z"),
             "a: ***, ***; *** *** https://***@x?***"
         );
+        assert_eq!(mask("told-password, Basic bWU6dG9sZC1wYXNzd29yZA=="), "***, Basic ***");
     }
 }

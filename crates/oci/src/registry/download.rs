@@ -71,6 +71,7 @@ impl Client {
         if uri.host().is_none_or(str::is_empty) || !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(not_one());
         }
+        crate::auth::note_url(&uri);
         let host = host_port(&uri);
         let insecure = super::is_insecure(&self.inner.config.insecure_registries, &host, "");
         let endpoint = Endpoint::new(std::sync::Arc::clone(&self.inner.config), &host, insecure);

@@ -10,7 +10,7 @@ use crate::tls::TlsError;
 
 /// Something asked of a registry did not work out.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {subject}: {kind}")]
+#[error("{}", crate::auth::mask(&format!("cannot {action} {subject}: {kind}")))]
 pub struct Error {
     /// What was attempted: `pull manifest`, `push blob`.
     pub action: &'static str,

@@ -54,6 +54,8 @@ pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
     };
     let text = text.split('#').next().unwrap_or_default();
     let uri: Uri = text.parse().ok()?;
+    // A signature, or the state of an upload: whoever has it can do what we can.
+    crate::auth::note_url(&uri);
     uri.host().filter(|host| !host.is_empty())?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return None;
@@ -138,6 +140,8 @@ fn message(body: &[u8]) -> String {
         let text = String::from_utf8_lossy(body);
         if text.trim_start().starts_with(['<', '{']) { String::new() } else { text.into_owned() }
     };
+    // Before it is cut: half of a secret is too much.
+    let words = crate::auth::mask(&words);
     let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     if words.trim().is_empty() { String::new() } else { format!(": {}", words.trim()) }
 }

@@ -58,7 +58,8 @@ pub fn secrets(texts: &[String]) -> Result<Secrets, CommandError> {
 fn secret(text: &str) -> Result<(String, Vec<u8>), CommandError> {
     let invalid = || {
         CommandError::new(format!(
-            "invalid secret `{text}`: expected id=NAME,src=FILE or id=NAME,env=VARIABLE"
+            "invalid secret `{}`: expected id=NAME,src=FILE or id=NAME,env=VARIABLE",
+            keys(text)
         ))
     };
     let (mut id, mut file, mut variable) = (None, None, None);
@@ -78,6 +79,15 @@ fn secret(text: &str) -> Result<(String, Vec<u8>), CommandError> {
         (None, variable) => from_variable(id, variable.unwrap_or(id))?,
     };
     Ok((id.to_owned(), value))
+}
+
+/// What an option is made of, without the values: one that is wrong may have the secret itself in it.
+fn keys(text: &str) -> String {
+    let shown = |field: &str| match field.split_once('=') {
+        Some((key @ ("id" | "src" | "source" | "env" | "type"), _)) => format!("{key}=…"),
+        _ => "…".to_owned(),
+    };
+    text.split(',').map(shown).collect::<Vec<_>>().join(",")
 }
 
 fn from_file(path: &Path) -> Result<Vec<u8>, CommandError> {
@@ -123,9 +133,16 @@ mod tests {
         assert_eq!(read.0["a"], b"pass\n");
         assert_eq!(read.0["b"], read.0["PATH"]);
         assert_eq!(format!("{read:?}"), r#"{"PATH", "a", "b"}"#);
-        for odd in ["", "a", "src=x", "id=", "id=a,src=x,env=y", "id=a,mode=1"] {
+        for (odd, shown) in [
+            ("", "…"),
+            ("hunter2", "…"),
+            ("src=x", "src=…"),
+            ("id=", "id=…"),
+            ("id=a,src=x,env=y", "id=…,src=…,env=…"),
+            ("id=a,hunter2=1", "id=…,…"),
+        ] {
             let error = secrets(&[odd.to_owned()]).unwrap_err().message();
-            assert!(error.starts_with(&format!("invalid secret `{odd}`")), "{error}");
+            assert!(error.starts_with(&format!("invalid secret `{shown}`: ")), "{odd}: {error}");
         }
         let missing = secrets(&["id=a,src=/no/such".into()]).unwrap_err().message();
         assert!(missing.contains("/no/such"), "{missing}");
