@@ -25,7 +25,7 @@ use crate::spec::Spec;
 use crate::status::{ExitStatus, Failure};
 use crate::wire::Job;
 use launch::{memory_file, start_helper};
-use streams::Streams;
+use streams::{Relays, Streams};
 
 /// Why a sandbox did not start.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,7 @@ pub struct Child {
     /// The outer side of its terminal, with [`Spec::terminal`].
     pub terminal: Option<OwnedFd>,
     watcher: Option<Watcher>,
+    relays: Relays,
     monitor: Pid,
     control: Arc<OwnedFd>,
     status: Option<ExitStatus>,
@@ -122,16 +123,21 @@ impl Spec {
     /// # Errors
     ///
     /// [`SpawnError`]; nothing of the sandbox is left then.
-    pub fn spawn(self) -> Result<Child, SpawnError> {
+    pub fn spawn(mut self) -> Result<Child, SpawnError> {
         self.validate()?;
-        let job = Job::new(&self, current_ids() == Ids::Single).encode();
         let step = |step| move |source: io::Error| SpawnError::Helper { step, source };
+        let streams = Streams::new(
+            std::mem::take(&mut self.stdin),
+            std::mem::take(&mut self.stdout),
+            std::mem::take(&mut self.stderr),
+        )
+        .map_err(step("make its streams"))?;
+        let job = Job::new(&self, streams.null, current_ids() == Ids::Single).encode();
         let job = memory_file(&job).map_err(step("hand it its job"))?;
         let (ready, ready_theirs) = io::pipe().map_err(step("make a pipe"))?;
         let (control, control_theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(|error| step("make a socket")(error.into()))?;
-        let streams = Streams::new(self.stdin, self.stdout, self.stderr).map_err(step("make its streams"))?;
         let [stdin, stdout, stderr] = &streams.theirs;
         let descriptors = [
             stdin.as_fd(),
@@ -149,6 +155,7 @@ impl Spec {
             stderr: streams.stderr,
             terminal: None,
             watcher: None,
+            relays: streams.relays,
             monitor,
             control: Arc::new(control),
             status: None,
@@ -226,7 +233,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// When the process cannot be waited for: only if somebody else of this process did so.
+    /// When the process cannot be waited for: only if somebody else of this process did so. When what it wrote cannot
+    /// be put into the caller's file.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         self.stdin = None;
         loop {
@@ -310,7 +318,10 @@ impl Child {
         if self.status.is_none() {
             match waitpid(Some(self.monitor), options) {
                 Ok(None) | Err(rustix::io::Errno::INTR) => return Ok(None),
-                Ok(Some(_)) => self.status = Some(self.last_words()),
+                Ok(Some(_)) => {
+                    self.status = Some(self.last_words());
+                    self.relays.finish()?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -22,11 +22,11 @@ pub enum Stdio {
     /// `/dev/null`.
     #[default]
     Null,
-    /// This process's own.
+    /// This process's own; of a file, what is read from it or written to it.
     Inherit,
     /// A pipe, whose other end is in the [`Child`](crate::Child).
     Pipe,
-    /// This file, pipe or socket.
+    /// This pipe or socket, or what is read from or written to this file.
     Fd(OwnedFd),
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub hostname: String,
     pub network: Network,
     pub terminal: bool,
+    /// Which of the three streams are the sandbox's own `/dev/null`.
+    pub null_streams: [bool; 3],
     /// Whether renames are looked at from outside.
     pub watch_renames: bool,
     /// Whether only one id is mapped, so that another uid needs a user namespace of its own.
@@ -36,7 +38,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(spec: &Spec, single_id: bool) -> Self {
+    pub(crate) fn new(spec: &Spec, null_streams: [bool; 3], single_id: bool) -> Self {
         let mut args = vec![spec.arg0.clone().unwrap_or_else(|| spec.program.clone())];
         args.extend(spec.args.iter().cloned());
         let join = |(name, value): &(OsString, OsString)| {
@@ -61,6 +63,7 @@ impl Job {
             hostname: spec.hostname.clone(),
             network: spec.network,
             terminal: spec.terminal,
+            null_streams,
             watch_renames: spec.watch_renames.is_some(),
             single_id,
         }
@@ -83,6 +86,7 @@ impl Job {
         to.bytes(OsStr::new(&self.hostname));
         to.flag(self.network == Network::Host);
         to.flag(self.terminal);
+        self.null_streams.into_iter().for_each(|null| to.flag(null));
         to.flag(self.watch_renames);
         to.flag(self.single_id);
         to.0
@@ -107,6 +111,7 @@ impl Job {
             hostname: from.bytes()?.into_string().ok()?,
             network: if from.flag()? { Network::Host } else { Network::None },
             terminal: from.flag()?,
+            null_streams: [from.flag()?, from.flag()?, from.flag()?],
             watch_renames: from.flag()?,
             single_id: from.flag()?,
         };
@@ -220,7 +225,7 @@ mod tests {
         spec.gid = u32::MAX;
         spec.groups = vec![1, 2];
         spec.network = Network::None;
-        Job::new(&spec, true)
+        Job::new(&spec, [true, false, true], true)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::process::{Gid, Uid};
 use rustix::thread::UnshareFlags;
 
@@ -34,6 +34,7 @@ fn prepare(job: &Job, terminal: Option<OwnedFd>, control: &OwnedFd) -> Result<()
     let step = |step: &'static str| move |error: io::Error| Failure::step(step, "", error);
     // A new session: no job control of ours reaches it, and it cannot put characters into our terminal.
     rustix::process::setsid().map_err(|error| step("start a session")(error.into()))?;
+    use_own_null(job.null_streams).map_err(|error| Failure::step("open", "/dev/null", error))?;
     if let Some(terminal) = terminal {
         rustix::process::ioctl_tiocsctty(&terminal)
             .map_err(|error| step("take the terminal")(error.into()))?;
@@ -55,6 +56,19 @@ fn prepare(job: &Job, terminal: Option<OwnedFd>, control: &OwnedFd) -> Result<()
     }
     reset_signals();
     seccomp::load(&filter).map_err(step("load the system call filter"))
+}
+
+/// Makes these streams the sandbox's `/dev/null`. Through an open file of the host's, a program could change the mode
+/// and the times of what is everybody's.
+fn use_own_null(streams: [bool; 3]) -> io::Result<()> {
+    if streams.contains(&true) {
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let put = [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr];
+        for (put, _) in put.into_iter().zip(streams).filter(|(_, null)| *null) {
+            put(&null)?;
+        }
+    }
+    Ok(())
 }
 
 fn change_ids(job: &Job) -> Result<(), Failure> {

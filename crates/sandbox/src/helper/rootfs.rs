@@ -3,6 +3,7 @@
 //! image lead nowhere else.
 
 mod base;
+mod dev;
 mod place;
 
 use std::io;

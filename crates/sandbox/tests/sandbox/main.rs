@@ -11,6 +11,7 @@ mod failing;
 mod inside;
 mod isolation;
 mod mounts;
+mod nodes;
 mod place;
 mod renames;
 mod running;
@@ -78,6 +79,7 @@ fn cases() -> Vec<Case> {
         failing::CASES,
         isolation::CASES,
         mounts::CASES,
+        nodes::CASES,
         ending::CASES,
         terminal::CASES,
         renames::CASES,

@@ -9,8 +9,8 @@ use pannier_sandbox::{
 };
 use tempfile::TempDir;
 
-const APPLETS: &str = "cat chmod chroot cp dd echo env false grep head hostname id ifconfig kill ln ls mkdir mknod mount nc \
-                       nproc printenv ps pwd readlink rm sed seq setsid sh sleep stat stty test touch tr true tty \
+const APPLETS: &str = "cat chmod chown chroot cp dd echo env false grep head hostname id ifconfig kill ln ls mkdir mknod mount nc \
+                       nproc printenv ps pwd readlink rm sed seq setsid sh sleep stat stty test touch tr true truncate tty \
                        umount uname unshare wc";
 
 /// What a case works with.

@@ -1,14 +1,17 @@
-//! The mounts every sandbox has: `/proc`, `/dev`, `/sys`, and the files about the network.
+//! The mounts every sandbox has: `/proc`, `/sys`, the files about the network, and `/dev`, which has a file of its own.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, unlinkat};
 use rustix::mount::MountAttrFlags;
 
-use super::Terminal;
 use super::place::Root;
+use super::{Terminal, dev};
+use crate::enter::{Ids, current_ids};
 use crate::mount::api;
 use crate::spec::Network;
 use crate::status::Failure;
@@ -32,25 +35,21 @@ const HIDDEN: [&str; 13] = [
 ];
 /// What of `/proc` can be read only: the kernel's switches.
 const READ_ONLY: [&str; 6] = ["bus", "fs", "irq", "mtrr", "sys", "sysrq-trigger"];
-/// The devices a program may expect everywhere.
-const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 /// What of `/sys` is shown: how many processors there are, and how memory pages are handled. The rest describes the
 /// host.
 const SHOWN: [&str; 3] = ["devices/system/cpu", "devices/system/node", "kernel/mm/transparent_hugepage"];
 /// The file system number of a unified cgroup hierarchy.
 const CGROUP2: i64 = 0x6367_7270;
-/// The group `tty`, in every distribution.
-const TTY_GROUP: u32 = 5;
 
-const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+pub(super) const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// Mounts all of it.
 pub(super) fn mount(root: &Root, job: &Job) -> Result<Option<Terminal>, Failure> {
     let scratch = Scratch::new(root).map_err(|error| Failure::step("mount", "/sys", error))?;
-    mount_proc(root, &scratch).map_err(|error| Failure::step("mount", "/proc", error))?;
-    let terminal = mount_dev(root, job).map_err(|error| Failure::step("mount", "/dev", error))?;
+    mount_proc(root, &scratch, job).map_err(|error| Failure::step("mount", "/proc", error))?;
+    let terminal = dev::mount(root, job).map_err(|error| Failure::step("mount", "/dev", error))?;
     mount_network_files(root, &scratch, job.network)
         .map_err(|error| Failure::step("mount", "/etc/hosts", error))?;
     scratch.become_sys().map_err(|error| Failure::step("mount", "/sys", error))?;
@@ -107,17 +106,22 @@ impl Scratch {
     }
 }
 
-fn mount_proc(root: &Root, scratch: &Scratch) -> io::Result<()> {
+fn mount_proc(root: &Root, scratch: &Scratch, job: &Job) -> io::Result<()> {
     let proc = api::new_filesystem("proc", &[], QUIET)?;
     api::attach(&proc, root.directory(Path::new("/proc"))?)?;
     let proc = Root::new(proc);
     for name in HIDDEN {
         if let Some(target) = proc.find(Path::new(name))? {
             let directory = FileType::from_raw_mode(fstat(&target)?.st_mode) == FileType::Directory;
-            let cover =
-                if directory { scratch.empty_directory()? } else { api::clone_tree(CWD, "/dev/null")? };
+            let null = || dev::host_device(Path::new("/dev/null"));
+            let cover = if directory { scratch.empty_directory()? } else { null()? };
             api::attach(cover, target)?;
         }
+    }
+    if job.uid == 0 && current_ids() == Ids::Host {
+        // The machine's root owns what is there: the mode and owner it gives `/proc/meminfo` here are those of
+        // everybody's `/proc`.
+        return keep_machine_files(&proc);
     }
     for name in READ_ONLY {
         super::make_read_only(&proc, Path::new(name))?;
@@ -125,62 +129,22 @@ fn mount_proc(root: &Root, scratch: &Scratch) -> io::Result<()> {
     Ok(())
 }
 
-fn mount_dev(root: &Root, job: &Job) -> io::Result<Option<Terminal>> {
-    // Devices work where they are bound below, not where somebody makes one.
-    let dev = api::new_filesystem("tmpfs", &[("mode", "755".to_owned())], QUIET)?;
-    api::attach(&dev, root.directory(Path::new("/dev"))?)?;
-    for name in DEVICES {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-        let target = openat(&dev, name, flags, Mode::from_raw_mode(0o666))?;
-        // The host's own devices: an ordinary user cannot make any.
-        api::attach(api::clone_tree(CWD, Path::new("/dev").join(name))?, target)?;
+/// Makes everything read-only that is not about a process.
+fn keep_machine_files(proc: &Root) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = openat(proc.descriptor(), ".", flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::new(top)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        let about_process = name.iter().all(u8::is_ascii_digit);
+        // Links lead to the directories of processes.
+        let plain = matches!(entry.file_type(), FileType::RegularFile | FileType::Directory);
+        let hidden = HIDDEN.iter().any(|hidden| hidden.as_bytes() == name);
+        if plain && !about_process && !hidden && !name.starts_with(b".") {
+            super::make_read_only(proc, Path::new(OsStr::from_bytes(name)))?;
+        }
     }
-    let links = [
-        ("/proc/self/fd", "fd"),
-        ("/proc/self/fd/0", "stdin"),
-        ("/proc/self/fd/1", "stdout"),
-        ("/proc/self/fd/2", "stderr"),
-        ("pts/ptmx", "ptmx"),
-    ];
-    for (target, name) in links {
-        symlinkat(target, &dev, name)?;
-    }
-    let shared = api::new_filesystem("tmpfs", &[("mode", "1777".to_owned())], QUIET)?;
-    api::attach(shared, directory_in(&dev, "shm")?)?;
-    let terminals = new_devpts(job.single_id)?;
-    api::attach(&terminals, directory_in(&dev, "pts")?)?;
-    if job.terminal { open_terminal(&terminals, job).map(Some) } else { Ok(None) }
-}
-
-fn directory_in(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat(parent, name, flags, Mode::empty())?)
-}
-
-fn new_devpts(single_id: bool) -> io::Result<OwnedFd> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let mut options = vec![("ptmxmode", "0666".to_owned()), ("mode", "0620".to_owned())];
-    if single_id {
-        return api::new_filesystem("devpts", &options, attributes);
-    }
-    options.push(("gid", TTY_GROUP.to_string()));
-    // A range of fewer than five ids has no such group.
-    api::new_filesystem("devpts", &options, attributes)
-        .or_else(|_| api::new_filesystem("devpts", &options[..2], attributes))
-}
-
-fn open_terminal(terminals: &OwnedFd, job: &Job) -> io::Result<Terminal> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let ours = openat(terminals, "ptmx", flags, Mode::empty())?;
-    rustix::pty::unlockpt(&ours)?;
-    let flags =
-        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
-    let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags)?;
-    if !job.single_id {
-        rustix::fs::fchown(&theirs, Some(rustix::fs::Uid::from_raw(job.uid)), None)?;
-    }
-    Ok(Terminal { ours, theirs })
+    Ok(())
 }
 
 /// Copies of the host's files, not the files themselves: what an image's scripts write there is theirs alone, and
