@@ -27,7 +27,7 @@
 //! | `child`, `status` | the running sandbox, seen from outside |
 //! | `helper` | the inside: monitor, init, root file system, the last steps before `execve` |
 //! | `renames` | which renames an overlay refused |
-//! | `caps`, `seccomp` | what the program may still do |
+//! | `caps`, `seccomp`, `landlock` | what the program may still do |
 //! | `probe` | what this machine allows, for `pannier doctor` |
 // Namespaces, forks and capability calls have no safe wrapper; keeping them in one crate is the point of it.
 #![allow(unsafe_code)]
@@ -36,6 +36,7 @@ mod caps;
 mod child;
 mod enter;
 mod helper;
+mod landlock;
 mod live;
 mod mount;
 mod probe;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use crate::spec::Network;
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -93,6 +94,11 @@ const NEW_TIME: i32 = 0x80;
 const TERMINAL_INPUT: [u64; 2] = [0x5412, 0x541c];
 /// The personalities that are harmless: Linux, UNAME26, 32 bit, both, and asking.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+/// The kinds of sockets there are. Not the others: those of virtual machines (`AF_VSOCK`) and of devices reach past the
+/// network namespace, raw packets (`AF_PACKET`, `AF_XDP`) are everybody's where the network is, and asking for the rest
+/// makes the kernel load code that hardly anybody uses.
+const FAMILIES: [i32; 6] =
+    [libc::AF_UNSPEC, libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_ALG];
 /// The first system call number of the x32 ABI.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
@@ -109,11 +115,11 @@ pub(crate) fn load(programs: &[BpfProgram]) -> io::Result<()> {
 }
 
 /// The filter as programs for the kernel.
-pub(crate) fn compile() -> io::Result<Vec<BpfProgram>> {
-    Ok(vec![program(denied(), libc::EPERM)?, program(unknown(), libc::ENOSYS)?])
+pub(crate) fn compile(network: Network) -> io::Result<Vec<BpfProgram>> {
+    Ok(vec![program(denied(network), libc::EPERM)?, program(unknown(), libc::ENOSYS)?])
 }
 
-fn denied() -> BTreeMap<i64, Vec<SeccompRule>> {
+fn denied(network: Network) -> BTreeMap<i64, Vec<SeccompRule>> {
     let any_bit = |bits: &[i32]| -> Vec<SeccompRule> {
         bits.iter().map(|bit| rule(&[(0, SeccompCmpOp::MaskedEq(*bit as u64), *bit as u64)])).collect()
     };
@@ -122,9 +128,17 @@ fn denied() -> BTreeMap<i64, Vec<SeccompRule>> {
     rules.insert(libc::SYS_unshare, any_bit(&[&NEW_NAMESPACES[..], &[NEW_TIME]].concat()));
     let requests = TERMINAL_INPUT.iter().map(|request| rule(&[(1, SeccompCmpOp::Eq, *request)]));
     rules.insert(libc::SYS_ioctl, requests.collect());
-    rules.insert(libc::SYS_socket, vec![rule(&[(0, SeccompCmpOp::Eq, libc::AF_VSOCK as u64)])]);
-    let others: Vec<_> = PERSONALITIES.iter().map(|allowed| (0, SeccompCmpOp::Ne, *allowed)).collect();
-    rules.insert(libc::SYS_personality, vec![rule(&others)]);
+    let none_of =
+        |allowed: &[u64]| rule(&allowed.iter().map(|one| (0, SeccompCmpOp::Ne, *one)).collect::<Vec<_>>());
+    rules.insert(libc::SYS_personality, vec![none_of(&PERSONALITIES)]);
+    let mut families = FAMILIES.to_vec();
+    if network == Network::None {
+        families.push(libc::AF_PACKET);
+    }
+    let families: Vec<_> = families.into_iter().map(|family| family as u64).collect();
+    for call in [libc::SYS_socket, libc::SYS_socketpair] {
+        rules.insert(call, vec![none_of(&families)]);
+    }
     rules
 }
 
@@ -176,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_filter_compiles_and_is_small() {
-        let programs = compile().expect("compiled");
+        let programs = compile(Network::Host).expect("compiled");
         assert_eq!(programs.len(), 2);
         assert!(programs.iter().map(Vec::len).sum::<usize>() < 1000);
     }

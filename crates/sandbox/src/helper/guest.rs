@@ -10,12 +10,13 @@ use std::ptr;
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::process::{Gid, Uid};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use super::{LISTENER, close_range, exit, report, send, set_streams, variable};
+use crate::spec::Network;
 use crate::status::Failure;
 use crate::wire::Job;
-use crate::{caps, renames, seccomp};
+use crate::{caps, landlock, renames, seccomp};
 
 /// Where programs are looked up when the environment has no `PATH`, as in a default container.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -41,7 +42,7 @@ fn prepare(job: &Job, terminal: Option<OwnedFd>, control: &OwnedFd) -> Result<()
         set_streams(terminal.as_fd());
     }
     // Everything that needs memory or a file of ours is done before rights are given up.
-    let filter = seccomp::compile().map_err(step("compile the system call filter"))?;
+    let filter = seccomp::compile(job.network).map_err(step("compile the system call filter"))?;
     change_ids(job)?;
     rustix::thread::set_no_new_privs(true).map_err(|error| step("set no_new_privs")(error.into()))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -53,6 +54,10 @@ fn prepare(job: &Job, terminal: Option<OwnedFd>, control: &OwnedFd) -> Result<()
         let listener = renames::listen().ok();
         send(control, LISTENER[usize::from(listener.is_some())], listener.as_ref())
             .map_err(step("hand over its renames"))?;
+    }
+    if job.network == Network::Host {
+        // A kernel that cannot leaves them open.
+        let _ = landlock::close_abstract_sockets();
     }
     reset_signals();
     seccomp::load(&filter).map_err(step("load the system call filter"))
@@ -74,6 +79,7 @@ fn use_own_null(streams: [bool; 3]) -> io::Result<()> {
 fn change_ids(job: &Job) -> Result<(), Failure> {
     let step = |step: &'static str| move |error: io::Error| Failure::step(step, "", error);
     let (uid, gid) = (job.uid, job.gid);
+    let of_root = caps::of_root(job.network);
     if job.single_id {
         if uid != 0 || gid != 0 {
             // The one id there is gets another number in a namespace below. Groups cannot be set here at all.
@@ -81,9 +87,9 @@ fn change_ids(job: &Job) -> Result<(), Failure> {
             crate::enter::map_self((uid, 0), (gid, 0))
                 .map_err(|error| Failure::step(&format!("map user {uid} and group {gid}"), "", error))?;
         }
-        caps::limit_bounding().map_err(step("limit capabilities"))?;
+        caps::limit_bounding(of_root).map_err(step("limit capabilities"))?;
     } else {
-        caps::limit_bounding().map_err(step("limit capabilities"))?;
+        caps::limit_bounding(of_root).map_err(step("limit capabilities"))?;
         let groups: Vec<_> = job.groups.iter().copied().map(Gid::from_raw).collect();
         rustix::thread::set_thread_groups(&groups)
             .map_err(|error| Failure::step(&format!("set the groups {:?}", job.groups), "", error))?;
@@ -94,7 +100,8 @@ fn change_ids(job: &Job) -> Result<(), Failure> {
         rustix::thread::set_thread_res_uid(uids, uids, uids)
             .map_err(|error| Failure::step(&format!("become user {uid}"), "", error))?;
     }
-    caps::limit(uid == 0).map_err(step("limit capabilities"))
+    let keep = if uid == 0 { of_root } else { CapabilitySet::empty() };
+    caps::limit(keep).map_err(step("limit capabilities"))
 }
 
 /// The defaults a program expects: nothing blocked, and not even SIGPIPE ignored, as Rust's runtime has it.

@@ -9,6 +9,8 @@ use rustix::fs::{Mode, OFlags};
 pub fn run(what: &str, arguments: &[&str]) -> ExitCode {
     match what {
         "calls" => calls(),
+        "sockets" => sockets(),
+        "abstract-sockets" => abstract_sockets(arguments[0]),
         "ptrace-init" => ptrace_init(),
         "escape-chroot" => escape_chroot(arguments[0]),
         "rename" => return rename(arguments[0], arguments[1]),
@@ -83,12 +85,69 @@ fn calls() {
     // The upper half of a request is ignored by the kernel, and must not hide it from the filter.
     expect("TIOCSTI with high bits", eperm, libc::SYS_ioctl, [0, libc::TIOCSTI | 1 << 32, 0, 0]);
     expect("vsock", eperm, libc::SYS_socket, [libc::AF_VSOCK as u64, libc::SOCK_STREAM as u64, 0, 0]);
+    for (name, family) in [("xdp", libc::AF_XDP), ("can", libc::AF_CAN), ("bluetooth", libc::AF_BLUETOOTH)] {
+        expect(name, eperm, libc::SYS_socket, [family as u64, libc::SOCK_RAW as u64, 0, 0]);
+        expect(name, eperm, libc::SYS_socketpair, [family as u64, libc::SOCK_STREAM as u64, 0, 0]);
+    }
+    // The kernel looks at the lower half alone.
+    expect("vsock with high bits", eperm, libc::SYS_socket, [libc::AF_VSOCK as u64 | 1 << 32, 1, 0, 0]);
     expect("personality", eperm, libc::SYS_personality, [libc::ADDR_NO_RANDOMIZE as u64, 0, 0, 0]);
     #[cfg(target_arch = "x86_64")]
     expect("x32 mount", libc::ENOSYS, 0x4000_0000 | libc::SYS_mount, [0, 0, 0, 0]);
     // And what every program needs still works.
     assert!(Command::new("/bin/true").status().is_ok_and(|status| status.success()));
     assert!(std::thread::spawn(|| 1).join().is_ok());
+}
+
+/// Prints which sockets can be had that others' packets, or a service's port, come with. What every program needs has to
+/// work.
+fn sockets() {
+    let socket = |family: i32, kind: i32, protocol: i32| {
+        // SAFETY: takes three integers; the descriptor is left open.
+        unsafe { libc::socket(family, kind, protocol) != -1 }
+    };
+    let all = i32::from((libc::ETH_P_ALL as u16).to_be());
+    for (name, family, kind, protocol) in [
+        ("raw", libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_TCP),
+        ("raw IPv6", libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_TCP),
+        ("packet", libc::AF_PACKET, libc::SOCK_RAW, all),
+        ("packet datagram", libc::AF_PACKET, libc::SOCK_DGRAM, all),
+        ("XDP", libc::AF_XDP, libc::SOCK_RAW, 0),
+    ] {
+        if socket(family, kind, protocol) {
+            println!("{name}");
+        }
+    }
+    if std::net::TcpListener::bind("127.0.0.1:80").is_ok() {
+        println!("port 80");
+    }
+    assert!(std::net::TcpListener::bind("127.0.0.1:0").is_ok());
+    assert!(std::net::UdpSocket::bind("127.0.0.1:0").is_ok());
+    assert!(socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE));
+    assert!(std::os::unix::net::UnixStream::pair().is_ok());
+}
+
+/// Prints whether an abstract socket of this name is reached, and one of its own, from a process of its own.
+fn abstract_sockets(name: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+    let connect = |name: &str| {
+        let address = SocketAddr::from_abstract_name(name).expect("a name");
+        match UnixStream::connect_addr(&address) {
+            Ok(_) => "reached".to_owned(),
+            Err(error) => format!("error {}", error.raw_os_error().unwrap_or_default()),
+        }
+    };
+    if let Some(own) = name.strip_prefix("own:") {
+        return println!("own {}", connect(own));
+    }
+    println!("{}", connect(name));
+    let own = format!("own-{}", std::process::id());
+    let _listener =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(&own).expect("a name")).expect("bound");
+    let child =
+        Command::new("/inside").args(["--inside", "abstract-sockets", &format!("own:{own}")]).status();
+    assert!(child.is_ok_and(|status| status.success()));
 }
 
 fn ptrace_init() {

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 
-use pannier_sandbox::{ExitStatus, Ids};
+use pannier_sandbox::{ExitStatus, Ids, Network};
 
 use crate::Case;
 use crate::place::{Place, run};
@@ -16,6 +16,8 @@ pub const CASES: &[Case] = &[
     ("nothing_can_be_mounted", nothing_can_be_mounted),
     ("setuid_programs_give_nothing", setuid_programs_give_nothing),
     ("capabilities_are_a_containers", capabilities_are_a_containers),
+    ("others_packets_and_low_ports_are_out_of_reach", others_packets_and_low_ports_are_out_of_reach),
+    ("abstract_sockets_of_the_machine_are_closed", abstract_sockets_of_the_machine_are_closed),
     ("dangerous_calls_are_denied", dangerous_calls_are_denied),
     ("kernel_switches_are_out_of_reach", kernel_switches_are_out_of_reach),
     ("device_nodes_do_nothing", device_nodes_do_nothing),
@@ -119,17 +121,60 @@ fn setuid_programs_give_nothing(place: &Place) {
 fn capabilities_are_a_containers(place: &Place) {
     let root = place.root();
     let script = "grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|Seccomp):' /proc/self/status";
-    let container = "00000000a80425fb";
     let none = "0000000000000000";
     let text = |sets: [&str; 5]| {
         let names = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
         let lines: Vec<_> = names.iter().zip(sets).map(|(name, set)| format!("{name}:\t{set}\n")).collect();
         lines.concat() + "Seccomp:\t2"
     };
-    assert_eq!(run(root.sh(script)).ok(), text([none, container, container, container, none]));
-    let mut spec = root.sh(script);
-    (spec.uid, spec.gid) = (1000, 1000);
-    assert_eq!(run(spec).ok(), text([none, none, none, container, none]));
+    // On the machine's network neither CAP_NET_BIND_SERVICE nor CAP_NET_RAW.
+    for (network, container) in [(Network::Host, "00000000a80401fb"), (Network::None, "00000000a80425fb")] {
+        let with = |uid: u32| {
+            let mut spec = root.sh(script);
+            (spec.uid, spec.gid, spec.network) = (uid, uid, network);
+            run(spec)
+        };
+        assert_eq!(with(0).ok(), text([none, container, container, container, none]));
+        assert_eq!(with(1000).ok(), text([none, none, none, container, none]));
+    }
+}
+
+fn others_packets_and_low_ports_are_out_of_reach(place: &Place) {
+    let root = place.root();
+    let ran = |uid: u32, network: Network| {
+        let mut spec = root.inside(&["sockets"]);
+        (spec.uid, spec.network) = (uid, network);
+        run(spec)
+    };
+    for uid in [0, 1000] {
+        assert_eq!(ran(uid, Network::Host).ok(), "", "as {uid}");
+    }
+    // On a network of its own, root may do what root does there.
+    assert_eq!(ran(0, Network::None).ok(), "raw\nraw IPv6\npacket\npacket datagram\nport 80");
+    assert_eq!(ran(1000, Network::None).ok(), "");
+}
+
+fn abstract_sockets_of_the_machine_are_closed(place: &Place) {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("pannier-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let _service = std::os::unix::net::UnixListener::bind_addr(&address).expect("bound");
+    // SAFETY: asks for the version; there is no structure to read.
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0, 0, 1) };
+    let root = place.root();
+    for (uid, network) in
+        [(0, Network::Host), (1000, Network::Host), (0, Network::None), (1000, Network::None)]
+    {
+        let mut spec = root.inside(&["abstract-sockets", &name]);
+        (spec.uid, spec.network) = (uid, network);
+        let outside = match network {
+            Network::Host if version < 6 => "reached",
+            Network::Host => "error 1",
+            // There is none of this name.
+            Network::None => "error 111",
+        };
+        assert_eq!(run(spec).ok(), format!("{outside}\nown reached"), "as {uid}, {network:?}, {version}");
+    }
 }
 
 fn dangerous_calls_are_denied(place: &Place) {
