@@ -25,6 +25,7 @@ mod copies;
 mod dry_run;
 mod fixture;
 mod generate;
+mod homes;
 mod offline;
 mod packages;
 mod same;

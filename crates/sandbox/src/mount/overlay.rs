@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -140,8 +141,12 @@ impl Overlay {
     }
 }
 
+/// Names a directory. The kernel takes a path only up to a length, and reads some characters in it as its own: a
+/// backslash, a colon, a comma. Such a directory is named by a descriptor, as its path in `/proc`.
 fn set_directory(context: impl AsFd, key: &str, path: &Path) -> io::Result<()> {
-    if path.as_os_str().len() < FSCONFIG_STRING {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() < FSCONFIG_STRING && bytes.iter().all(plain) {
         return Ok(fsconfig_set_string(context, key, path)?);
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
