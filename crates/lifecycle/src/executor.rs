@@ -51,10 +51,11 @@ impl Exit {
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
-        }
+        let status = match *self {
+            Self::Code(code) => sandbox::ExitStatus::Code(code),
+            Self::Signal(signal) => sandbox::ExitStatus::Signal(signal),
+        };
+        status.fmt(f)
     }
 }
 

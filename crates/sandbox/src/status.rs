@@ -29,6 +29,13 @@ impl ExitStatus {
         }
     }
 
+    /// What to say of a program that the system call filter ended, or that ended because one that it started was.
+    pub fn denied_call(self) -> Option<&'static str> {
+        (self.shell_code() == 128 + libc::SIGSYS).then_some(
+            "SIGSYS: the sandbox's system call filter ends programs for another kind of processor, 32-bit ones too",
+        )
+    }
+
     pub(crate) fn encode(self) -> [u8; 2] {
         match self {
             // An exit code has eight bits, and a signal seven.
@@ -49,9 +56,10 @@ impl ExitStatus {
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Code(code) => write!(f, "exit code {code}")?,
+            Self::Signal(signal) => write!(f, "signal {signal}")?,
         }
+        self.denied_call().map_or(Ok(()), |why| write!(f, " ({why})"))
     }
 }
 
@@ -194,5 +202,14 @@ mod tests {
         }
         assert_eq!(ExitStatus::Signal(15).shell_code(), 143);
         assert_eq!(ExitStatus::Code(7).shell_code(), 7);
+    }
+
+    #[test]
+    fn a_denied_call_is_named_whoever_tells_of_it() {
+        for status in [ExitStatus::Signal(31), ExitStatus::Code(159)] {
+            assert!(status.to_string().contains("32-bit"), "{status}");
+        }
+        assert_eq!(ExitStatus::Signal(9).to_string(), "signal 9");
+        assert_eq!(ExitStatus::Code(31).to_string(), "exit code 31");
     }
 }

@@ -152,10 +152,14 @@ fn start_and_wait(context: &Context<'_>, args: &RunArgs) -> Result<ExitCode, Com
     if let Some(terminal) = terminal {
         terminal.relay();
     }
-    let code = child.wait()?.shell_code();
+    let status = child.wait()?;
+    let code = status.shell_code();
     // Not before the program's root is gone.
     drop(running);
     let processes = platform::inspect::process_types(&image);
+    if status.denied_call().is_some() {
+        context.ui.warning(&format!("the program ended with {status}"));
+    }
     if code == LAUNCH_FAILED && is_bare(&image, args) && !processes.is_empty() {
         let other = format!("--entrypoint {}", processes[0]);
         context
