@@ -1,6 +1,11 @@
 //! `pannier run` and `pannier doctor`, the real program, as root and as ordinary users.
 
+#[path = "e2e/support.rs"]
+#[allow(dead_code, unused_imports, unused_macros)]
+mod support;
+
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -153,6 +158,41 @@ fn standard_input_is_passed_in() {
     everybody(shell, |machine, name| {
         let output = machine.pannier(["run", name, "--", "wc -c"]).stdin("twelve bytes").ok();
         assert_eq!(output.stdout.trim(), "12");
+    });
+}
+
+#[test]
+fn nodes_and_files_of_the_machine_keep_their_modes() {
+    let before = support::devices();
+    everybody(shell, |machine, name| {
+        for user in ["0", "1000"] {
+            machine.pannier(["run", name, "--user", user, "--", support::SPOIL]).ok();
+            assert_eq!(support::devices(), before, "as {user}");
+            // A file that the output goes to is written, and no more.
+            let out = machine.write("work/out", "");
+            let script = format!(
+                "exec \"$PANNIER\" run {name} --user {user} -- 'chmod 4755 /dev/stdout; chown 1:1 /dev/stdout; echo said' \
+                 > out 2>&1 < /dev/null"
+            );
+            machine.call("sh", ["-c", &script]).env("PANNIER", machine.program()).ok();
+            let text = fs_err::read_to_string(&out).expect("it can be read");
+            assert!(text.ends_with("said\n"), "{text}");
+            let meta = fs_err::metadata(&out).expect("it is there");
+            let about = (meta.mode() & 0o7777, meta.uid(), meta.gid());
+            assert_eq!(about, (0o644, machine.person().id(), machine.person().id()), "as {user}");
+        }
+    });
+}
+
+#[test]
+fn root_of_an_image_is_not_root_of_the_machines_network() {
+    everybody(shell, |machine, name| {
+        let script = "grep CapEff /proc/self/status; (timeout 1 nc -l -p 81 </dev/null) 2>&1; \
+                      (timeout 1 arping -c 1 -I lo 127.0.0.1) 2>&1; true";
+        let output = machine.pannier(["run", name, "--user", "0", "--", script]).ok();
+        output.says("00000000a80401fb").says("ermission denied").says("not permitted");
+        let output = machine.pannier(["run", name, "--user", "0", "--network", "none", "--", script]).ok();
+        output.says("00000000a80425fb").never_says("ermission denied").never_says("not permitted");
     });
 }
 

@@ -43,6 +43,19 @@ pub enum GuestMount {
         /// Whether it cannot be written, all mounts below `source` included.
         read_only: bool,
     },
+    /// What another root directory of ours has at a path, to be written, on the same path here; links on the way are
+    /// followed inside of either root. Nothing where there is nothing.
+    Shared {
+        /// The other root, a path outside.
+        root: PathBuf,
+        /// The path in both.
+        path: PathBuf,
+    },
+    /// What is at a path so far, read-only, but for the mounts in it. Nothing where there is nothing.
+    ReadOnly {
+        /// The path inside.
+        target: PathBuf,
+    },
     /// An empty file system in memory.
     Tmpfs {
         /// The path inside.
@@ -73,7 +86,8 @@ impl GuestMount {
     /// The path inside.
     pub fn target(&self) -> &Path {
         match self {
-            Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Bind { target, .. } | Self::Tmpfs { target, .. } | Self::ReadOnly { target } => target,
+            Self::Shared { path, .. } => path,
         }
     }
 }

@@ -150,6 +150,15 @@ impl Writer {
                 self.bytes(source.as_os_str());
                 self.bytes(target.as_os_str());
             }
+            GuestMount::Shared { root, path } => {
+                self.number(3);
+                self.bytes(root.as_os_str());
+                self.bytes(path.as_os_str());
+            }
+            GuestMount::ReadOnly { target } => {
+                self.number(4);
+                self.bytes(target.as_os_str());
+            }
             GuestMount::Tmpfs { target, mode, size } => {
                 self.number(2);
                 self.bytes(target.as_os_str());
@@ -199,6 +208,8 @@ impl Reader<'_> {
                 mode: self.small()?,
                 size: Some(self.number()?).filter(|size| *size > 0),
             },
+            3 => GuestMount::Shared { root: self.bytes()?.into(), path: self.bytes()?.into() },
+            4 => GuestMount::ReadOnly { target: self.bytes()?.into() },
             kind @ 0..2 => GuestMount::Bind {
                 source: self.bytes()?.into(),
                 target: self.bytes()?.into(),
@@ -219,6 +230,8 @@ mod tests {
         spec.mount(GuestMount::bind("/a", "/b")).mount(GuestMount::bind_read_only("/c", "/d"));
         spec.mount(GuestMount::tmp());
         spec.mount(GuestMount::Tmpfs { target: "/x".into(), mode: 0o700, size: Some(4096) });
+        spec.mount(GuestMount::Shared { root: "/other".into(), path: "/home".into() });
+        spec.mount(GuestMount::ReadOnly { target: "/cnb".into() });
         spec.read_only_paths.push("/ro".into());
         spec.arg("one").arg("").env("NAME", "a=b");
         spec.uid = 1000;

@@ -60,3 +60,12 @@ everyone! {
         assert_ne!(built(machine).digest, digest, "a changed layer is a new one");
     }
 }
+
+everyone! {
+    /// A buildpack changes none of those after it here either.
+    fn buildpacks_after_one(machine: &Machine) {
+        use crate::isolation::{check_that_it_did_nothing, meddled_with};
+        build_on_copies(machine, &builder_of(machine, &meddled_with())).ok().says(COPIED);
+        check_that_it_did_nothing(machine);
+    }
+}

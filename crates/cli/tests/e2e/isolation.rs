@@ -1,5 +1,7 @@
 //! What a buildpack can't reach: the user's files, environment, credentials, the store, other processes.
 
+use testkit::{Buildpack, Machine};
+
 use crate::support::*;
 
 everyone! {
@@ -134,5 +136,88 @@ everyone! {
         let builder = builder_of(machine, &[facts("test/many", script)]);
         build(machine, &builder).ok();
         build(machine, &builder).ok().says("found 100000");
+    }
+}
+
+everyone! {
+    /// Devices work, and those of the machine keep their mode, owner and times.
+    fn devices_stay_as_they_are(machine: &Machine) {
+        let before = devices();
+        let spoils = facts("test/spoils", SPOIL).detect(SPOIL);
+        build_with(machine, &[spoils]);
+        assert_eq!(devices(), before);
+    }
+}
+
+everyone! {
+    /// What is the machine's on its network: packets of others, low ports, abstract sockets where the kernel can tell.
+    fn the_machines_network(machine: &Machine) {
+        let script = r#"
+fact bounds "$(grep CapBnd /proc/self/status | awk '{print $2}')"
+fact port "$( (timeout 1 nc -l -p 81 </dev/null) 2>&1 || true)"
+fact packets "$( (timeout 1 arping -c 1 -I lo 127.0.0.1) 2>&1 || true)"
+"#;
+        let image = build_with(machine, &[facts("test/net", script)]);
+        let fact = |name| fact(&image, "test/net", name);
+        assert_eq!(fact("bounds"), "00000000a80401fb");
+        assert!(fact("port").contains("Permission denied"), "{}", fact("port"));
+        assert!(!fact("packets").contains("Unicast"), "{}", fact("packets"));
+    }
+}
+
+/// What a bad buildpack tries on those after it.
+const MEDDLE: &str = r#"
+for file in /cnb/buildpacks/test_later/1.0.0/bin/build /cnb/buildpacks/test_later/1.0.0/bin/detect; do
+    (echo 'echo meddled; exit 0' > $file) 2>/dev/null || true
+    (rm -f $file; printf '#!/bin/sh\necho meddled\n' > $file; chmod 755 $file) 2>/dev/null || true
+    chmod 000 $file 2>/dev/null || true
+done
+(mv /cnb/buildpacks/test_later /cnb/buildpacks/gone; mv /cnb /cnb-gone; rm -rf /cnb/buildpacks/test_later /cnb/order.toml) 2>/dev/null || true
+(rm -f /usr/bin/env /bin/cat /bin/bash; printf '#!/bin/sh\necho meddled\n' > /usr/bin/env; chmod 755 /usr/bin/env) 2>/dev/null || true
+(mv /usr/bin /usr/gone; mv /bin /gone; touch /usr/bin/meddled /etc/meddled; echo meddled >> /etc/passwd) 2>/dev/null || true
+"#;
+
+/// A bad buildpack, and two that come after it.
+pub fn meddled_with() -> [Buildpack; 3] {
+    let leave = "mkdir -p $HOME/.tool && echo mine > $HOME/.tool/file; echo yours > /tmp/left";
+    let first = Buildpack::new("test/first", "1.0.0").detect(MEDDLE).build(&format!("{leave}\n{MEDDLE}"));
+    let script = r#"
+fact id "$(id -u)"
+fact link "$(readlink /usr/bin/env)"
+fact meddled "$(ls -d /usr/bin/meddled /etc/meddled /usr/gone /gone /cnb-gone /cnb/buildpacks/gone 2>/dev/null || true)"
+fact passwd "$(grep -c meddled /etc/passwd || true)"
+fact home "$(cat $HOME/.tool/file)"
+fact tmp "$(cat /tmp/left)"
+fact own "$(touch "$CNB_BUILDPACK_DIR/new" 2>&1 && echo written || true)"
+"#;
+    [first, facts("test/later", script), web()]
+}
+
+/// Looks at what those after it found.
+pub fn check_that_it_did_nothing(machine: &Machine) {
+    let image = built(machine);
+    let fact = |name| fact(&image, "test/later", name);
+    let facts = ["id", "link", "meddled", "passwd", "home", "tmp"].map(fact);
+    assert_eq!(facts, ["1000", "/bin/busybox", "", "0", "mine", "yours"]);
+    assert!(fact("own").contains("Read-only file system"), "{}", fact("own"));
+    assert_eq!(participants(&image), ["test/first", "test/later", "test/web"]);
+}
+
+everyone! {
+    /// A buildpack changes neither those after it nor the builder's programs, but leaves files where everybody may.
+    fn buildpacks_after_one(machine: &Machine) {
+        build(machine, &builder_of(machine, &meddled_with())).ok();
+        check_that_it_did_nothing(machine);
+        machine.pannier(["run", OUT]).ok().says("tool says hello");
+    }
+}
+
+everyone! {
+    /// A program for another kind of processor than the sandbox knows calls of is ended, and that is said.
+    fn a_denied_call_is_named(machine: &Machine) {
+        for (script, how) in [("kill -31 $$", "signal 31 (SIGSYS"), ("exit 159", "exit code 159 (SIGSYS")] {
+            let output = build(machine, &builder_of(machine, &[facts("test/old", script)])).fails();
+            output.says(how).says("32-bit");
+        }
     }
 }

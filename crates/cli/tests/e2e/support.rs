@@ -166,3 +166,30 @@ pub fn snapshot(folder: &Path) -> Vec<(PathBuf, u32, i64, Vec<u8>)> {
     found.sort();
     found
 }
+
+/// The machine's devices that every program sees.
+const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
+
+/// A script that tries to change the mode, owner and times of devices, of what covers parts of `/proc`, and of its own
+/// streams.
+pub const SPOIL: &str = r#"
+for file in /dev/full /dev/null /dev/random /dev/tty /dev/urandom /dev/zero /proc/kcore /proc/keys /proc/timer_list \
+    /dev/stdin /dev/stdout /dev/stderr /proc/self/fd/0; do
+    for change in 'chmod 600' 'chmod 604' 'chown 1000:1000' 'touch -d 2001-01-01' touch; do
+        $change $file 2>/dev/null || true
+    done
+done
+echo x > /dev/null; head -c 1 /dev/zero > /dev/null; head -c 1 /dev/urandom > /dev/null
+"#;
+
+/// Mode, owner and the second of the last change of the machine's devices. Whoever writes to a terminal as `/dev/tty`
+/// changes its times.
+pub fn devices() -> Vec<(&'static str, u32, u32, u32, i64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let about = |name| {
+        let meta = fs_err::metadata(Path::new("/dev").join(name)).expect("it is there");
+        let times = if name == "tty" { (0, 0) } else { (meta.mtime(), meta.ctime()) };
+        (name, meta.mode(), meta.uid(), meta.gid(), times.0, times.1)
+    };
+    DEVICES.into_iter().map(about).collect()
+}

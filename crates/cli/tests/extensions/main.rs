@@ -28,6 +28,7 @@ mod generate;
 mod homes;
 mod offline;
 mod packages;
+mod reach;
 mod same;
 mod samples;
 mod sinks;

@@ -5,6 +5,7 @@
 //! be mounted there, what would be one is a copy.
 
 mod copies;
+mod fresh;
 
 use std::ffi::OsString;
 use std::io;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use copies::Seen;
+pub(super) use fresh::{Fresh, FreshRoot};
 use fs_err as fs;
 use oci::Store;
 use sandbox::{Mount, MountError, Overlay};
@@ -157,6 +159,14 @@ impl Bench {
         match copies::view(&self.store, &lowers)? {
             Some(dir) => Ok(dir),
             None => self.derive(name, lowers).map(|derived| derived.dir),
+        }
+    }
+
+    /// Overlays of `lowers` (topmost first) for one program each; `None` when there cannot be one.
+    pub fn fresh(&self, name: &str, lowers: Vec<PathBuf>) -> io::Result<Option<Fresh>> {
+        match self.why_copies {
+            None => Ok(Some(Fresh::new(self.folder(&format!("{name}.fresh"))?, lowers))),
+            Some(_) => Ok(None),
         }
     }
 

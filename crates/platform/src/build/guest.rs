@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::bench::{Fresh, FreshRoot};
 use events::Stream;
 use lifecycle::{ExecError, Executor, Exit, Invocation};
 use sandbox::{ExitStatus, GuestMount, Network, Output, RenameWatch, Spec, Stdio};
@@ -12,6 +13,8 @@ use sandbox::{ExitStatus, GuestMount, Network, Output, RenameWatch, Spec, Stdio}
 pub(super) struct Guest {
     /// The mounted root file system.
     pub root: PathBuf,
+    /// What becomes of what programs write to it.
+    pub writes: Writes,
     /// What is mounted in it.
     pub mounts: Vec<GuestMount>,
     /// Who programs run as.
@@ -38,6 +41,20 @@ pub(super) enum Renames {
     Refused(PathBuf),
 }
 
+/// What becomes of what programs write to their root file system, mounts aside.
+#[derive(Clone, Debug)]
+pub(super) enum Writes {
+    /// The next program sees it. Programs can write where the modes and owners in the builder let them.
+    Kept,
+    /// It is gone: each program gets the builder's own files, on an overlay, and shares these paths with the others.
+    ///
+    /// With one id every file is the program's own, whatever owner the builder gave it, so that modes keep nobody from
+    /// writing into the programs of those that come after.
+    Dropped(Fresh, Vec<PathBuf>),
+    /// Where no overlay can be had for that: nothing can be written but these paths.
+    Refused(Vec<PathBuf>),
+}
+
 impl Guest {
     /// What became of the last program's renames.
     pub fn renames(&self) -> Renames {
@@ -47,8 +64,17 @@ impl Guest {
 
 impl Executor for Guest {
     fn run(&self, invocation: &Invocation, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, ExecError> {
-        let mut spec = Spec::new(&self.root, invocation.program.as_os_str());
-        spec.mounts.clone_from(&self.mounts);
+        let failed = |error| ExecError::new(&invocation.program, error);
+        let (fresh, shared) = match &self.writes {
+            Writes::Kept => (None, &[][..]),
+            Writes::Dropped(fresh, shared) => (Some(fresh.mount().map_err(failed)?), shared.as_slice()),
+            Writes::Refused(shared) => (None, shared.as_slice()),
+        };
+        let root = fresh.as_ref().map_or(self.root.as_path(), FreshRoot::path);
+        let mut spec = Spec::new(root, invocation.program.as_os_str());
+        spec.read_only_root = matches!(self.writes, Writes::Refused(_));
+        let share = |path: &PathBuf| GuestMount::Shared { root: self.root.clone(), path: path.clone() };
+        spec.mounts = shared.iter().map(share).chain(self.mounts.iter().cloned()).collect();
         spec.args.clone_from(&invocation.args);
         spec.env = invocation.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         spec.cwd.clone_from(&invocation.cwd);

@@ -1,8 +1,8 @@
 //! The phases, one after another, on one bench. Not here: detection, restoring, exporting, which have files of their own.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use cnb::ApiVersion;
@@ -22,7 +22,7 @@ use sandbox::{GuestMount, Ids, Network};
 use super::bench::Bench;
 use super::environment::{base_env, build_config, write_env};
 use super::generate::in_root;
-use super::guest::{Guest, Renames};
+use super::guest::{Guest, Renames, Writes};
 use super::kept::Kept;
 use super::outcome::Outcome;
 use super::packages::Sboms;
@@ -40,6 +40,12 @@ pub(super) const PLATFORM: &str = "/platform";
 pub(super) const BUILDPACKS: &str = "/cnb/buildpacks";
 pub(super) const EXTENSIONS: &str = "/cnb/extensions";
 const PLANS: &str = "/cnb/plans";
+const CNB: &str = "/cnb";
+/// Where every program may leave something for those after it; besides its home.
+const SHARED: [&str; 2] = ["/tmp", "/var/tmp"];
+/// What has the programs and settings of a system, and no user's home.
+const SYSTEM: [&str; 13] =
+    ["bin", "boot", "cnb", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "sys", "usr"];
 /// The largest `/etc/os-release` that is read, in bytes.
 const OS_RELEASE_LIMIT: u64 = 64 << 10;
 /// Files for the user are the user's: this process is uid 0 in its namespace.
@@ -180,6 +186,7 @@ impl<'a> Run<'a> {
     /// A root file system of the builder, fresh but for what this build adds, and what is mounted in it.
     pub(super) fn guest(&mut self, name: &str, app: &Path) -> Result<Guest, BuildError> {
         let root = self.bench.derive(name, self.resolved.lowers.clone())?;
+        let writes = self.writes(name)?;
         let mut mounts = vec![
             GuestMount::bind(app, &self.app.guest),
             GuestMount::bind_read_only(&self.platform, PLATFORM),
@@ -190,15 +197,31 @@ impl<'a> Run<'a> {
             target: volume.target.clone(),
             read_only: !volume.writable,
         }));
+        // Last: where a volume is in it, its place can be made.
+        mounts.push(GuestMount::ReadOnly { target: CNB.into() });
         let network = if self.request.network { Network::Host } else { Network::None };
         Ok(Guest {
             root: root.dir,
+            writes,
             mounts,
             uid: self.uid,
             gid: self.gid,
             network,
             watch: None,
             renames: Arc::default(),
+        })
+    }
+
+    /// What becomes of what buildpacks write to the builder's files.
+    fn writes(&self, name: &str) -> Result<Writes, BuildError> {
+        if self.request.ids != Ids::Single {
+            return Ok(Writes::Kept);
+        }
+        let home = self.base_env.get(OsStr::new("HOME")).map(PathBuf::from).filter(|home| is_apart(home));
+        let shared: Vec<_> = SHARED.iter().map(PathBuf::from).chain(home).collect();
+        Ok(match self.bench.fresh(name, self.resolved.lowers.clone())? {
+            Some(fresh) => Writes::Dropped(fresh, shared),
+            None => Writes::Refused(shared),
         })
     }
 
@@ -254,6 +277,19 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Whether a home is a folder of its own, not one with a system's files.
+fn is_apart(home: &Path) -> bool {
+    let Ok(relative) = home.strip_prefix("/") else { return false };
+    let mut names = relative.components().map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    match names.next() {
+        Some(Some(top)) => !SYSTEM.iter().any(|name| top == *name) && names.all(|name| name.is_some()),
+        _ => false,
+    }
+}
+
 pub(super) fn copy_app(
     resolved: &Resolved,
     dest: &Path,
@@ -284,5 +320,20 @@ fn distro_of(build_image: &Root) -> Result<Option<Distro>, BuildError> {
         Ok(text) => Ok(Distro::from_os_release(&text)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_among_the_systems_files_is_not_shared() {
+        for home in ["/home/cnb", "/root", "/app", "/var/lib/cnb", "/users"] {
+            assert!(is_apart(Path::new(home)), "{home}");
+        }
+        for home in ["/", "", "home", "/usr", "/usr/home/cnb", "/etc", "/cnb/home", "/home/../usr", "/.."] {
+            assert!(!is_apart(Path::new(home)), "{home}");
+        }
     }
 }

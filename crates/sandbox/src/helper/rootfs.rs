@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, fstat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 use crate::mount::api;
@@ -70,11 +70,24 @@ fn mount_for_caller(root: &Root, mount: &GuestMount) -> io::Result<()> {
         GuestMount::Bind { source, target, read_only } => {
             let tree = api::clone_tree(CWD, source)?;
             let read_only = if *read_only { api::READ_ONLY } else { 0 };
-            api::set_attributes(&tree, api::PLAIN | read_only)?;
-            let directory = FileType::from_raw_mode(fstat(&tree)?.st_mode) == FileType::Directory;
-            let target = if directory { root.directory(target)? } else { root.file(target)? };
-            api::attach(tree, target)
+            attach_plain(root, tree, target, read_only)
         }
+        GuestMount::Shared { root: other, path } => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let other = Root::new(rustix::fs::open(other, flags, Mode::empty())?);
+            match other.find(path)? {
+                Some(found) => attach_plain(root, api::clone_tree(&found, c"")?, path, 0),
+                None => Ok(()),
+            }
+        }
+        GuestMount::ReadOnly { target } => match root.find(target)? {
+            Some(found) => {
+                let tree = api::clone_tree(&found, c"")?;
+                api::set_attributes_of_top(&tree, api::READ_ONLY)?;
+                api::attach(tree, found)
+            }
+            None => Ok(()),
+        },
         GuestMount::Tmpfs { target, mode, size } => {
             let mut options = vec![("mode", format!("{mode:o}"))];
             options.extend(size.map(|size| ("size", size.to_string())));
@@ -83,6 +96,14 @@ fn mount_for_caller(root: &Root, mount: &GuestMount) -> io::Result<()> {
             api::attach(tree, root.directory(target)?)
         }
     }
+}
+
+/// Attaches a tree without setuid programs and devices to a place of its kind.
+fn attach_plain(root: &Root, tree: OwnedFd, target: &Path, more: u64) -> io::Result<()> {
+    api::set_attributes(&tree, api::PLAIN | more)?;
+    let directory = FileType::from_raw_mode(fstat(&tree)?.st_mode) == FileType::Directory;
+    let target = if directory { root.directory(target)? } else { root.file(target)? };
+    api::attach(tree, target)
 }
 
 /// Covers a path with a read-only view of itself.

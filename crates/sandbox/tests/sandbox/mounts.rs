@@ -1,5 +1,7 @@
 //! Overlays, binds and what of them is left.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
@@ -11,11 +13,14 @@ use crate::place::{Place, run};
 pub const CASES: &[Case] = &[
     ("binds_are_as_writable_as_said", binds_are_as_writable_as_said),
     ("read_only_roots_and_paths", read_only_roots_and_paths),
+    ("what_is_there_can_be_made_read_only", what_is_there_can_be_made_read_only),
+    ("roots_share_what_is_said", roots_share_what_is_said),
     ("mounts_lie_in_mounts", mounts_lie_in_mounts),
     ("links_in_the_image_lead_nowhere", links_in_the_image_lead_nowhere),
     ("changes_are_in_the_upper_alone", changes_are_in_the_upper_alone),
     ("four_hundred_lowers", four_hundred_lowers),
     ("long_paths", long_paths),
+    ("any_name_can_be_part_of_an_overlay", any_name_can_be_part_of_an_overlay),
     ("overlays_that_cannot_be_are_explained", overlays_that_cannot_be_are_explained),
     ("unmounting_waits_for_no_disk", unmounting_waits_for_no_disk),
     ("mounts_end_with_their_owner", mounts_end_with_their_owner),
@@ -53,6 +58,47 @@ fn read_only_roots_and_paths(place: &Place) {
     spec.read_only_paths = vec!["/bin".into(), "/not/there".into()];
     let ran = run(spec);
     assert_eq!((ran.stdout.trim(), ran.stderr.matches("Read-only").count()), ("written", 1), "{ran:?}");
+}
+
+fn what_is_there_can_be_made_read_only(place: &Place) {
+    let folder = place.scratch();
+    fs_err::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("chmod");
+    let root = place.root();
+    let script =
+        "touch /opt/new; rm /opt/kept; mv /opt /other; touch /opt/in/new /opt/later/new && echo written";
+    fs_err::create_dir(root.path().join("opt")).expect("made");
+    fs_err::write(root.path().join("opt/kept"), "").expect("written");
+    let mut spec = root.sh(script);
+    // Mounts in it stay as they are, before or after.
+    spec.mount(GuestMount::bind(folder.path(), "/opt/later"));
+    spec.mount(GuestMount::bind(folder.path(), "/opt/in"));
+    spec.mount(GuestMount::ReadOnly { target: "/opt".into() });
+    spec.mount(GuestMount::ReadOnly { target: "/not/there".into() });
+    spec.mount(GuestMount::bind(folder.path(), "/opt/later"));
+    let ran = run(spec);
+    assert_eq!((ran.stdout.trim(), ran.stderr.matches("Read-only").count()), ("written", 2), "{ran:?}");
+    assert!(root.path().join("opt/kept").exists() && !root.path().join("not").exists());
+}
+
+fn roots_share_what_is_said(place: &Place) {
+    let outside = place.scratch();
+    let (one, other) = (place.root(), place.root());
+    for name in ["home/me", "real"] {
+        fs_err::create_dir_all(other.path().join(name)).expect("made");
+    }
+    symlink("/real", other.path().join("link")).expect("linked");
+    symlink(outside.path(), other.path().join("out")).expect("linked");
+    let shared = ["/home/me", "/link", "/out", "/not/there"];
+    let script = "for dir in /home/me /link; do touch $dir/new || echo cannot; done; touch /home/elsewhere; ls -d /out /not";
+    let mut spec = one.sh(script);
+    for path in shared {
+        spec.mount(GuestMount::Shared { root: other.path().to_owned(), path: path.into() });
+    }
+    let ran = run(spec);
+    assert_eq!(ran.stdout.trim(), "", "{ran:?}");
+    assert!(other.path().join("home/me/new").exists() && other.path().join("real/new").exists());
+    assert!(!other.path().join("home/elsewhere").exists());
+    assert_eq!(fs_err::read_dir(outside.path()).expect("read").count(), 0);
 }
 
 fn mounts_lie_in_mounts(place: &Place) {
@@ -156,6 +202,47 @@ fn long_paths(place: &Place) {
         assert!(mount.target().join("file").exists());
     }
     remove_tree(folder.path()).expect("removed");
+}
+
+fn any_name_can_be_part_of_an_overlay(place: &Place) {
+    let all: Vec<u8> = (1..=255).filter(|byte| *byte != b'/').collect();
+    // Each byte alone between two others, and such as mean something together.
+    let mut names: Vec<Vec<u8>> = all.iter().map(|byte| vec![b'a', *byte, b'b']).collect();
+    names.extend(
+        [&b"\\"[..], b",lowerdir=", b":", b"::", b"\\:", b"\\040", b"a,b:c\\d\ne", b"'\""]
+            .map(<[u8]>::to_vec),
+    );
+    for name in names {
+        let folder = place.scratch();
+        let base = folder.path().join(OsStr::from_bytes(&name));
+        let path = |name: &str| base.join(name);
+        for name in ["upper", "work-false", "work-true", "target", "one", "other"] {
+            fs_err::create_dir_all(path(name)).expect("made");
+        }
+        fs_err::write(path("one/one"), "").expect("written");
+        fs_err::write(path("other/other"), "").expect("written");
+        for old in [false, true] {
+            let overlay = Overlay {
+                lowers: vec![path("one"), path("other")],
+                upper: Some(path("upper")),
+                work: Some(path(&format!("work-{old}"))),
+                read_only: false,
+            };
+            let target = path("target");
+            let mounted =
+                if old { overlay.mount_with_option_string(&target) } else { overlay.mount(&target) };
+            let mount = mounted.unwrap_or_else(|error| panic!("{}: {error}", name.escape_ascii()));
+            fs_err::write(target.join("new"), "").expect("written");
+            let found = fs_err::read_dir(&target).expect("read").count();
+            assert_eq!(found, 3, "{}", name.escape_ascii());
+            assert!(path("upper/new").exists());
+            // As a program that ends finds its mounts.
+            pannier_sandbox::unmount_below(&base).expect("unmounted");
+            assert_eq!(fs_err::read_dir(&target).expect("read").count(), 0, "{}", name.escape_ascii());
+            drop(mount);
+        }
+        remove_tree(folder.path()).expect("removed");
+    }
 }
 
 fn overlays_that_cannot_be_are_explained(place: &Place) {
