@@ -14,6 +14,7 @@ mod dependencies;
 mod dist;
 mod needs;
 mod picture;
+mod soak;
 mod steps;
 mod test;
 
@@ -42,6 +43,8 @@ enum Command {
     Dist,
     /// Record a build in a terminal as docs/images/build.svg
     Picture(picture::Arguments),
+    /// Try signals, full disks, failing registries and crowds at random for a while
+    Soak(soak::Arguments),
     /// Measure speed and memory against plain commands, and against the reference where it is given
     Bench(bench::Arguments),
 }
@@ -65,6 +68,7 @@ fn run() -> Result<()> {
         Command::Demo => demo::run(&shell),
         Command::Dist => dist::run(&shell),
         Command::Picture(arguments) => picture::run(&shell, &arguments),
+        Command::Soak(arguments) => soak::run(&shell, &arguments),
         Command::Bench(arguments) => bench::run(&shell, &arguments),
     }
 }

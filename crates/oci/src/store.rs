@@ -122,6 +122,12 @@ impl Store {
         self.0.scratch.dir()
     }
 
+    /// Has what is in `dir` removed too when this process is interrupted: a directory beside something that is being made,
+    /// which only this process uses.
+    pub fn scratch_elsewhere(&self, dir: impl Into<PathBuf>) {
+        self.0.scratch.add_elsewhere(dir.into());
+    }
+
     /// Removes the scratch folder: for a program that is about to end by a signal. Does not keep the store open.
     pub fn on_interrupt(&self) -> impl FnOnce() + Send + use<> {
         let (inner, root) = (Arc::downgrade(&self.0), self.dir().join("tmp"));

@@ -98,6 +98,8 @@ struct Rule {
     kind: Kind,
     fault: Fault,
     times: u32,
+    /// Requests of the kind that go well before.
+    after: u32,
 }
 
 /// A request as it came.
@@ -170,6 +172,10 @@ impl State {
     /// The fault for a request of this kind, which is then used up.
     fn fault(&mut self, kind: Kind) -> Option<Fault> {
         let rule = self.rules.iter_mut().find(|rule| rule.kind == kind && rule.times > 0)?;
+        if rule.after > 0 {
+            rule.after -= 1;
+            return None;
+        }
         rule.times -= 1;
         Some(rule.fault.clone())
     }
@@ -232,7 +238,12 @@ impl Registry {
     /// The next `times` requests of a kind go wrong like this. Faults of one kind happen in the order they were
     /// given.
     pub fn fail(&self, kind: Kind, fault: Fault, times: u32) {
-        self.state.lock().rules.push(Rule { kind, fault, times });
+        self.fail_after(0, kind, fault, times);
+    }
+
+    /// As [`Registry::fail`], once `after` requests of the kind have gone well.
+    pub fn fail_after(&self, after: u32, kind: Kind, fault: Fault, times: u32) {
+        self.state.lock().rules.push(Rule { kind, fault, times, after });
     }
 
     /// Nothing goes wrong any more.

@@ -166,7 +166,7 @@ fn devices(lab: &Lab) {
     // No tree has a node that would open a device of the machine to whoever can reach it.
     for tree in &applied.trees {
         for name in ["etc/d/mem", "etc/d/disk"] {
-            let found = std::fs::symlink_metadata(tree.join(name)).expect("something stands for it");
+            let found = fs_err::symlink_metadata(tree.join(name)).expect("something stands for it");
             assert!(found.is_file() && found.len() == 0, "{name}: {found:?}");
         }
     }

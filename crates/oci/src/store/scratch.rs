@@ -21,6 +21,8 @@ pub(super) struct Scratch {
     own: OnceLock<Own>,
     /// Held while the folder is made.
     making: Mutex<()>,
+    /// Directories of other parts of the program whose contents go with an interrupt.
+    elsewhere: Mutex<Vec<PathBuf>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,7 @@ struct Own {
 
 impl Scratch {
     pub(super) fn new(root: PathBuf, writable: bool) -> Self {
-        Self { root, writable, own: OnceLock::new(), making: Mutex::new(()) }
+        Self { root, writable, own: OnceLock::new(), making: Mutex::new(()), elsewhere: Mutex::default() }
     }
 
     /// This store's folder; the first call also removes what dead processes left.
@@ -60,6 +62,7 @@ impl Scratch {
     pub(super) fn abandon(&self) {
         // Never let go: a folder that another thread made from now on would stay.
         std::mem::forget(lock(&self.making));
+        self.abandon_elsewhere();
         let Some(own) = self.own.get() else { return };
         // Whoever still writes fails as its folders go away, so a few rounds do.
         for _ in 0..50 {
@@ -72,7 +75,23 @@ impl Scratch {
     }
 }
 
-fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+impl Scratch {
+    /// See [`super::Store::scratch_elsewhere`].
+    pub(super) fn add_elsewhere(&self, dir: PathBuf) {
+        lock(&self.elsewhere).push(dir);
+    }
+
+    fn abandon_elsewhere(&self) {
+        for dir in std::mem::take(&mut *lock(&self.elsewhere)) {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                // What others add meanwhile goes at the next opening.
+                let _ = remove_tree(&entry.path());
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -59,6 +59,7 @@ impl Kept {
                 Cache::open(&dir)?
             }
         };
+        request.store.scratch_elsewhere(cache.scratch());
         if let Some(why) = cache.discarded() {
             events.warning(why);
         }
