@@ -15,6 +15,10 @@ use crate::image::Compression;
 const BLOCK: u64 = 512;
 /// Extended headers are read into memory; names and pax records of images are short.
 const MAX_EXTENSION: u64 = 1 << 20;
+/// What the table may take of memory, in bytes: a small compressed file can have members without end.
+const MAX_TABLE: usize = 64 << 20;
+/// What a member takes beside its names.
+const PER_MEMBER: usize = 128;
 /// Links to links to links: `docker save` never makes more than one step.
 const MAX_LINKS: usize = 8;
 
@@ -34,6 +38,15 @@ enum Member {
     },
     /// The name it stands for, within the archive.
     Link(String),
+}
+
+impl Member {
+    fn target(&self) -> &str {
+        match self {
+            Self::File { .. } => "",
+            Self::Link(target) => target,
+        }
+    }
 }
 
 impl Members {
@@ -159,7 +172,7 @@ struct Extended {
 impl Scan<'_> {
     fn run(&self) -> Result<BTreeMap<String, Member>> {
         let mut table = BTreeMap::new();
-        let mut at = 0;
+        let (mut at, mut held) = (0, 0);
         let mut extended = Extended::default();
         while at + BLOCK <= self.length {
             let mut header = [0; BLOCK as usize];
@@ -185,6 +198,10 @@ impl Scan<'_> {
             }
             let extended = std::mem::take(&mut extended);
             if let Some((name, member)) = member(&header, kind, extended, offset, size) {
+                held += PER_MEMBER + name.len() + member.target().len();
+                if held > MAX_TABLE {
+                    return Err(Error::invalid(self.what(), "it has more files than images need"));
+                }
                 // As in unpacking, the last of several members with one name counts.
                 table.insert(name, member);
             }

@@ -36,6 +36,17 @@ fn only_a_regular_file_is_an_archive() {
 }
 
 #[test]
+fn members_without_end_are_not_remembered() {
+    let mut builder = tar::Builder::new(Vec::new());
+    for number in 0..70 {
+        let name = format!("{number}/{}", "x".repeat(1_000_000));
+        builder.append_data(&mut header(tar::EntryType::Regular, 0), name, &b""[..]).unwrap();
+    }
+    let error = open(&builder.into_inner().unwrap()).unwrap_err().to_string();
+    assert!(error.ends_with("it has more files than images need"), "{error}");
+}
+
+#[test]
 fn files_and_links_are_found() {
     let long = format!("{}/{}", "d".repeat(120), "f".repeat(120));
     let mut builder = tar::Builder::new(Vec::new());
