@@ -359,3 +359,24 @@ fn a_program_that_is_none() {
     let run = bounded(&machine, ["run", &layout.reference("odd"), "--entrypoint", "/fifo"]);
     tame(run.fails(), "a FIFO").says("/fifo");
 }
+
+#[test]
+fn reports_are_not_written_through_what_is_there() {
+    let Some(machine) = machine() else { return };
+    let app = app(&machine);
+    let builder = builder_of(&machine, &[web()]);
+    let report = app.join("report.toml");
+    let precious = machine.write("precious", CANARY);
+    let build = || {
+        let words = ["build", OUT, "--builder", &builder, "--report-output-dir"];
+        bounded(&machine, words).arg(&app).arg("--path").arg(&app)
+    };
+    let makers: [&dyn Fn(); 2] = [&|| link(&precious, &report), &|| fifo(&machine, &report)];
+    for make in makers {
+        make();
+        tame(build().ok(), "a report");
+        assert!(fs_err::read_to_string(&report).expect("a report").contains("[image]"));
+        assert_eq!(fs_err::read_to_string(&precious).expect("it is there"), CANARY);
+        fs_err::remove_file(&report).expect("it is a file of its own");
+    }
+}

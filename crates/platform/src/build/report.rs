@@ -1,5 +1,9 @@
 //! What the user gets besides the image: `report.toml`, SBOM files, the outcome.
 
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use cnb::image::{ImageReport, Report};
 use events::Phase;
 use fs_err as fs;
@@ -11,6 +15,16 @@ use oci::ImageName;
 use super::outcome::{LayerReport, LayerState, Outcome};
 use super::phases::{OURS, Run};
 use super::{BuildError, resolve};
+
+/// Writes a file in place of whatever has its name. The folder may be the app's, where somebody else put a link or a FIFO:
+/// neither is written to.
+fn replace(dir: &Path, name: &str, text: &str) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.persist(dir.join(name))?;
+    Ok(())
+}
 
 impl Run<'_> {
     /// Writes `report.toml` and SBOM files where they were asked for.
@@ -24,7 +38,7 @@ impl Run<'_> {
                 manifest_size: if pushed { exported.image.manifest_bytes.len() as i64 } else { 0 },
             };
             fs::create_dir_all(dir)?;
-            fs::write(dir.join("report.toml"), Report { image, ..Report::default() }.to_toml())?;
+            replace(dir, "report.toml", &Report { image, ..Report::default() }.to_toml())?;
         }
         if let Some(dir) = &self.request.sbom_output_dir {
             fs::create_dir_all(dir)?;
