@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     ("others_packets_and_low_ports_are_out_of_reach", others_packets_and_low_ports_are_out_of_reach),
     ("abstract_sockets_of_the_machine_are_closed", abstract_sockets_of_the_machine_are_closed),
     ("dangerous_calls_are_denied", dangerous_calls_are_denied),
+    ("programs_for_other_processors_are_ended", programs_for_other_processors_are_ended),
     ("kernel_switches_are_out_of_reach", kernel_switches_are_out_of_reach),
     ("device_nodes_do_nothing", device_nodes_do_nothing),
     ("our_own_program_cannot_be_written", our_own_program_cannot_be_written),
@@ -185,6 +186,39 @@ fn dangerous_calls_are_denied(place: &Place) {
         let ran = run(spec);
         assert_eq!(ran.ok(), "", "as {uid}, calls that were not denied");
     }
+}
+
+/// A 32-bit program could make calls by numbers that the filter does not know.
+fn programs_for_other_processors_are_ended(place: &Place) {
+    if std::env::consts::ARCH != "x86_64" {
+        return;
+    }
+    // An ELF file for the 80386 of one segment, at 0x8048000, whose program begins after both headers: exit(0).
+    let mut program = b"\x7fELF\x01\x01\x01".to_vec();
+    program.resize(16, 0);
+    program.extend([2, 0, 3, 0]);
+    for number in [1u32, 0x0804_8054, 52, 0, 0] {
+        program.extend(number.to_le_bytes());
+    }
+    program.extend([52, 0, 32, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    for number in [1u32, 0, 0x0804_8000, 0x0804_8000, 0x60, 0x60, 5, 0x1000] {
+        program.extend(number.to_le_bytes());
+    }
+    program.extend([0x31, 0xdb, 0xb8, 1, 0, 0, 0, 0xcd, 0x80]);
+    program.resize(0x60, 0x90);
+    let root = place.root();
+    let path = root.path().join("bin/program");
+    fs_err::write(&path, program).expect("written");
+    fs_err::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+    let outside = std::process::Command::new(&path).status();
+    if !outside.is_ok_and(|status| status.success()) {
+        println!("  no 32-bit programs run on this machine");
+        return;
+    }
+    let ran = run(root.program("/bin/program"));
+    assert_eq!(ran.status, ExitStatus::Signal(31));
+    assert!(ran.status.to_string().contains("32-bit"), "{}", ran.status);
+    assert_eq!(run(root.sh("/bin/program; exit $?")).status, ExitStatus::Code(159));
 }
 
 fn kernel_switches_are_out_of_reach(place: &Place) {
