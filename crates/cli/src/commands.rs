@@ -65,7 +65,7 @@ pub enum Network {
 }
 
 /// Runs the verb that was asked for.
-pub fn run(cli: Cli, ui: &Ui) -> Result<ExitCode, CommandError> {
+pub fn run(cli: Cli, ui: &'static Ui) -> Result<ExitCode, CommandError> {
     let context = Context::from_environment(&cli.global, ui)?;
     match cli.command {
         Command::Build(args) => build::run(&context, &args),

@@ -3,9 +3,10 @@
 //! The libraries never look at the environment or the home directory; verbs give them what this holds.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use events::Events as _;
+use oci::registry::Listener;
 use platform::config::{Config, ConfigError};
 use sandbox::{EnterOptions, Entered};
 
@@ -22,16 +23,18 @@ pub struct Context<'a> {
     pub store_dir: PathBuf,
     /// The user's configuration file; it need not exist.
     pub config_file: PathBuf,
+    /// Where clients of registries say that they wait.
+    pub told: Listener,
     /// What is in it, once a verb has asked.
     config: OnceLock<Config>,
 }
 
-impl<'a> Context<'a> {
+impl Context<'static> {
     /// Reads the environment.
     ///
     /// Everything is in `--home` or `PANNIER_HOME` where that is given, else the store is in
     /// `$XDG_DATA_HOME/pannier` and the configuration in `$XDG_CONFIG_HOME/pannier`.
-    pub fn from_environment(global: &Global, ui: &'a Ui) -> Result<Self, CommandError> {
+    pub fn from_environment(global: &Global, ui: &'static Ui) -> Result<Self, CommandError> {
         // Not by clap: its usage lines would show the option as if it had to be given.
         let variable = || std::env::var_os("PANNIER_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
         if let Some(home) = global.home.clone().or_else(variable) {
@@ -43,8 +46,8 @@ impl<'a> Context<'a> {
         Ok(Self::new(ui, data.join("store"), config.join("config.toml")))
     }
 
-    fn new(ui: &'a Ui, store_dir: PathBuf, config_file: PathBuf) -> Self {
-        Self { ui, store_dir, config_file, config: OnceLock::new() }
+    fn new(ui: &'static Ui, store_dir: PathBuf, config_file: PathBuf) -> Self {
+        Self { ui, store_dir, config_file, told: Listener(Arc::new(ui)), config: OnceLock::new() }
     }
 }
 

@@ -215,6 +215,12 @@ pub trait Events: Send + Sync {
     }
 }
 
+impl<E: Events + ?Sized> Events for &E {
+    fn event(&self, event: Event<'_>) {
+        (**self).event(event);
+    }
+}
+
 /// Forgets everything: for callers that have nobody to tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;

@@ -15,6 +15,7 @@ use layer::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::model::{Descriptor, ImageConfig, Index, Manifest, Platform, media_type};
 use crate::reference::Reference;
+use crate::registry::Stop;
 
 mod formats;
 
@@ -31,6 +32,14 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the blob is missing, has another size than the descriptor says, or cannot be opened.
     fn open(&self, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>>;
+
+    /// As [`Blobs::open`]; what waits for somebody else while it is read ends when it is stopped.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`].
+    fn open_until(&self, blob: &Descriptor, offset: u64, _stop: &Stop) -> Result<Box<dyn Read + Send>> {
+        self.open(blob, offset)
+    }
 
     /// A file that holds exactly this blob, where there is one.
     fn local_path(&self, _blob: &Descriptor) -> Option<PathBuf> {

@@ -2,13 +2,15 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | `registry` | [`Client`]: manifests, tags, referrers, access checks |
+//! | `registry` | [`Client`]: who is asked, access checks |
+//! | `registry/manifest`, `registry/lists` | manifests; tags and referrers |
 //! | `registry/blob` | reading blobs, going on where a connection broke |
 //! | `registry/push` | sending blobs, mounting them from another repository |
 //! | `registry/download` | files that are no part of a registry |
 //! | `registry/upload` | sending a blob whose digest is not known yet |
-//! | `registry/endpoint` | one registry's connections, tokens, redirects, retries |
-//! | `registry/token`, `registry/names`, `registry/http` | challenges and scopes; hosts and proxies; answers and errors |
+//! | `registry/endpoint`, `registry/patience` | one registry's manners, redirects, retries; how long and how often |
+//! | `registry/wire`, `registry/access` | one registry's connections; challenges met and tokens fetched |
+//! | `registry/token`, `registry/names`, `registry/http`, `registry/body` | challenges and scopes; hosts and proxies; URLs, statuses and errors; bodies of answers |
 //!
 //! One client serves everything a program does: connections, tokens and answers of credential helpers are shared
 //! by its clones and threads. It sends no request it does not need: a challenge is met once for a registry, a
@@ -18,52 +20,58 @@
 //! named insecure are tried with TLS first, and without when nothing there speaks it. Certificates are checked for
 //! all but those named insecure.
 
+mod access;
 mod blob;
+mod body;
 mod config;
 mod download;
 mod endpoint;
 mod error;
 mod http;
+mod lists;
+mod manifest;
 mod names;
+mod patience;
 mod push;
 mod token;
 mod upload;
+mod wire;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::io::Read as _;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use serde::Deserialize;
-use ureq::http::{Method, header};
+use ureq::http::{Method, Uri};
 
 pub use blob::BlobReader;
-pub use config::{ClientConfig, NameService, ProxySettings, RetryPolicy, Timeouts};
+pub use config::{ClientConfig, Listener, NameService, ProxySettings, RetryPolicy, Timeouts};
 pub use download::FileVersion;
 pub use error::{Error, ErrorKind};
+pub use patience::Stop;
 pub use push::Open;
 pub use upload::Upload;
 
-use crate::{Descriptor, Digest, Index, Reference, media_type};
-use endpoint::{Answer, Endpoint, Request, lock};
-use http::Payload;
-use token::{Scope, encode};
+use crate::{Descriptor, Digest, Reference};
+use endpoint::{Answer, Endpoint, Request, Shared, lock};
+use token::Scope;
 
-/// The largest manifest that is read, in bytes. The specification asks registries to take at least 4 MiB.
+/// The largest manifest or page of a list of manifests that is read, in bytes. The specification asks registries to take
+/// at least 4 MiB.
 const MAX_MANIFEST: u64 = 16 << 20;
-/// The largest list of tags that is read at once, in bytes.
-const MAX_LIST: u64 = 64 << 20;
 
 /// Talks to registries. Clones share everything.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    /// What ends the tasks that are begun with this clone.
+    stop: Stop,
 }
 
 struct Inner {
     config: Arc<ClientConfig>,
     /// By registry and whether it is insecure.
-    endpoints: Mutex<HashMap<(String, bool), Arc<Endpoint>>>,
+    endpoints: Mutex<HashMap<(String, bool), Arc<Shared>>>,
     /// Mirrors that could not be reached: not tried again.
     down: Mutex<HashSet<String>>,
 }
@@ -94,7 +102,7 @@ impl RawManifest {
 
 /// A place that an image can be read from.
 struct Source {
-    endpoint: Arc<Endpoint>,
+    endpoint: Endpoint,
     repository: String,
     /// The mirror's name, if it is one.
     mirror: Option<String>,
@@ -104,143 +112,13 @@ impl Client {
     /// A client that knows what `config` says.
     pub fn new(config: ClientConfig) -> Self {
         let inner = Inner { config: Arc::new(config), endpoints: Mutex::default(), down: Mutex::default() };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), stop: Stop::default() }
     }
 
-    /// Pulls the manifest or index that `reference` names. Its digest is checked against the reference's, or else
-    /// against what the registry says it is.
-    pub fn manifest(&self, reference: &Reference) -> Result<RawManifest, Error> {
-        self.read_from(reference, |source| get_manifest(source, reference))
-            .map_err(|kind| kind.during("pull manifest", reference))
-    }
-
-    /// Like [`Self::manifest`], without the content: what and how large it is. `None` when there is no such thing.
-    pub fn head_manifest(&self, reference: &Reference) -> Result<Option<Descriptor>, Error> {
-        let head = |source: &Source| {
-            let answer = source.manifest_request(Method::HEAD, &reference.tag_or_digest())?;
-            if answer.status() == 404 {
-                return Ok(None);
-            }
-            let answer = answer.expect(&[200])?;
-            let digest = answer.header("docker-content-digest").and_then(|d| d.parse().ok());
-            let size = answer.header("content-length").and_then(|size| size.parse().ok());
-            let media_type = answer.header("content-type").map(bare_media_type);
-            match (digest, size, media_type) {
-                (Some(digest), Some(size), Some(media_type)) => {
-                    Ok(Some(Descriptor::new(media_type, digest, size)))
-                }
-                // Not all registries say all of it.
-                _ => get_manifest(source, reference).map(|manifest| Some(manifest.descriptor())),
-            }
-        };
-        let found = self.read_from(reference, |source| match head(source) {
-            // A mirror that does not have it says nothing about the registry.
-            Ok(None) if source.mirror.is_some() => Err(ErrorKind::NotFound { message: String::new() }),
-            other => other,
-        });
-        found.map_err(|kind| kind.during("look up", reference))
-    }
-
-    /// Pushes a manifest or index under the reference's digest or else tag. Returns the bytes' digest.
-    pub fn put_manifest(
-        &self,
-        reference: &Reference,
-        bytes: &[u8],
-        media_type: &str,
-    ) -> Result<Digest, Error> {
-        let digest = Digest::of(bytes);
-        let put = || {
-            if let Some(expected) = reference.digest().filter(|expected| *expected != digest) {
-                return Err(ErrorKind::DigestMismatch { expected, actual: digest });
-            }
-            let endpoint = self.endpoint(reference.registry(), reference.repository());
-            let path = format!("/v2/{}/manifests/{}", reference.repository(), reference.tag_or_digest());
-            let answer = endpoint.send(&mut Request {
-                method: Method::PUT,
-                url: endpoint.url(&path)?,
-                scopes: &[Scope::push(reference.repository())],
-                headers: vec![("content-type", media_type.to_owned())],
-                payload: Payload::Bytes(bytes),
-                casual: false,
-            })?;
-            answer.expect(&[200, 201, 202])?.drain();
-            Ok(digest)
-        };
-        put().map_err(|kind| kind.during("push manifest", reference))
-    }
-
-    /// Deletes the manifest that the reference names; a tag is looked up first, as registries delete by digest.
-    pub fn delete_manifest(&self, reference: &Reference) -> Result<(), Error> {
-        let digest = match reference.digest() {
-            Some(digest) => Some(digest),
-            None => self.head_manifest(reference)?.map(|found| found.digest),
-        };
-        let delete = || {
-            let Some(digest) = digest else { return Err(ErrorKind::NotFound { message: String::new() }) };
-            let endpoint = self.endpoint(reference.registry(), reference.repository());
-            let path = format!("/v2/{}/manifests/{digest}", reference.repository());
-            let scopes = [Scope::delete(reference.repository())];
-            let answer = endpoint.send(&mut Request {
-                method: Method::DELETE,
-                url: endpoint.url(&path)?,
-                scopes: &scopes,
-                headers: Vec::new(),
-                payload: Payload::None,
-                casual: false,
-            })?;
-            answer.expect(&[200, 202, 204])?.drain();
-            Ok(())
-        };
-        delete().map_err(|kind| kind.during("delete manifest", reference))
-    }
-
-    /// The repository's tags, in the registry's order.
-    pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, Error> {
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default)]
-            tags: Option<Vec<String>>,
-        }
-        let list = |source: &Source| {
-            let mut tags = Vec::new();
-            let mut next = Some(source.endpoint.url(&format!("/v2/{}/tags/list", source.repository))?);
-            while let Some(url) = next.take() {
-                let answer = source.get(url, &[])?.expect(&[200])?;
-                next = next_page(&answer);
-                let page: Page = json(source.endpoint.host(), answer, MAX_LIST)?;
-                let page = page.tags.unwrap_or_default();
-                // A page without tags ends the list, whatever it links to.
-                if page.is_empty() {
-                    break;
-                }
-                tags.extend(page);
-            }
-            Ok(tags)
-        };
-        self.read_from(reference, list).map_err(|kind| kind.during("list tags of", reference.name()))
-    }
-
-    /// What refers to the manifest `digest` in the reference's repository (SBOMs, signatures), of one artifact type
-    /// or any. Registries without that list keep it under a tag (`sha256-…`), which is looked up then.
-    pub fn referrers(
-        &self,
-        reference: &Reference,
-        digest: Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, Error> {
-        let list = |source: &Source| {
-            let mut found = match source.referrers_list(digest, artifact_type)? {
-                Some(found) => found,
-                None => source.referrers_tag(digest)?,
-            };
-            // Registries may leave the filtering to us.
-            if let Some(wanted) = artifact_type {
-                found.retain(|one| one.extra.get("artifactType").and_then(|t| t.as_str()) == Some(wanted));
-            }
-            Ok(found)
-        };
-        let subject = format!("{}@{digest}", reference.name());
-        self.read_from(reference, list).map_err(|kind| kind.during("list referrers of", subject))
+    /// The same client for tasks that `stop` ends.
+    #[must_use]
+    pub fn until(&self, stop: &Stop) -> Self {
+        Self { inner: Arc::clone(&self.inner), stop: stop.clone() }
     }
 
     /// True when the image can be read; false when there is none. An error when we may not, or cannot.
@@ -252,7 +130,7 @@ impl Client {
     pub fn check_write(&self, reference: &Reference) -> Result<(), Error> {
         let check = || {
             let endpoint = self.endpoint(reference.registry(), reference.repository());
-            let upload = push::start(&endpoint, reference.repository())?;
+            let upload = push::start(&endpoint, reference.repository(), false)?;
             push::cancel(&endpoint, reference.repository(), upload);
             Ok(())
         };
@@ -260,13 +138,13 @@ impl Client {
     }
 
     /// The registry itself, never a mirror.
-    fn endpoint(&self, registry: &str, repository: &str) -> Arc<Endpoint> {
+    fn endpoint(&self, registry: &str, repository: &str) -> Endpoint {
         let insecure = is_insecure(&self.inner.config.insecure_registries, registry, repository);
         let mut endpoints = lock(&self.inner.endpoints);
-        let endpoint = endpoints
+        let shared = endpoints
             .entry((registry.to_owned(), insecure))
-            .or_insert_with(|| Arc::new(Endpoint::new(Arc::clone(&self.inner.config), registry, insecure)));
-        Arc::clone(endpoint)
+            .or_insert_with(|| Shared::new(Arc::clone(&self.inner.config), registry, insecure));
+        Endpoint::new(Arc::clone(shared), &self.stop)
     }
 
     /// Where to read from: mirrors that can be reached, then the registry.
@@ -284,7 +162,7 @@ impl Client {
                 "" => reference.repository().to_owned(),
                 prefix => format!("{prefix}/{}", reference.repository()),
             };
-            let endpoint = self.endpoint(host, &repository);
+            let endpoint = self.endpoint(host, &repository).hasty();
             sources.push(Source { endpoint, repository, mirror: Some(host.to_owned()) });
         }
         sources.push(Source {
@@ -316,140 +194,19 @@ impl Client {
 }
 
 impl Source {
-    fn get(&self, url: ureq::http::Uri, accept: &[&str]) -> Result<Answer, ErrorKind> {
-        self.request(Method::GET, url, accept)
-    }
-
-    fn request(&self, method: Method, url: ureq::http::Uri, accept: &[&str]) -> Result<Answer, ErrorKind> {
-        let accept = if accept.is_empty() { Vec::new() } else { vec![("accept", accept.join(", "))] };
-        self.endpoint.send(&mut Request {
-            method,
-            url,
-            scopes: &[Scope::pull(&self.repository)],
-            headers: accept,
-            payload: Payload::None,
-            casual: false,
-        })
-    }
-
-    fn manifest_request(&self, method: Method, tag_or_digest: &str) -> Result<Answer, ErrorKind> {
-        let accept = [
-            media_type::OCI_MANIFEST,
-            media_type::OCI_INDEX,
-            media_type::DOCKER_MANIFEST,
-            media_type::DOCKER_INDEX,
-        ];
-        let path = format!("/v2/{}/manifests/{tag_or_digest}", self.repository);
-        self.request(method, self.endpoint.url(&path)?, &accept)
-    }
-
-    /// The referrers API; `None` when the registry does not have it.
-    fn referrers_list(
+    /// Reads a document: what `read` makes of the answer, all of which is there at the moment that it is told. One that
+    /// breaks off is asked for again.
+    fn read<T>(
         &self,
-        digest: Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Option<Vec<Descriptor>>, ErrorKind> {
-        let filter = artifact_type.map(|t| format!("?artifactType={}", encode(t))).unwrap_or_default();
-        let mut next =
-            Some(self.endpoint.url(&format!("/v2/{}/referrers/{digest}{filter}", self.repository))?);
-        let mut found = Vec::new();
-        while let Some(url) = next.take() {
-            let answer = self.get(url, &[media_type::OCI_INDEX])?;
-            if matches!(answer.status(), 400 | 404 | 405 | 501) {
-                answer.drain();
-                return Ok(None);
-            }
-            let answer = answer.expect(&[200])?;
-            next = next_page(&answer);
-            let page: Index = json(self.endpoint.host(), answer, MAX_MANIFEST)?;
-            if page.manifests.is_empty() {
-                break;
-            }
-            found.extend(page.manifests);
-        }
-        Ok(Some(found))
+        method: Method,
+        url: Uri,
+        accept: &[&str],
+        read: impl FnMut(Answer, Instant) -> Result<T, ErrorKind>,
+    ) -> Result<T, ErrorKind> {
+        let headers = if accept.is_empty() { Vec::new() } else { vec![("accept", accept.join(", "))] };
+        let scopes = [Scope::pull(&self.repository)];
+        self.endpoint.send_then(&mut Request { headers, ..Request::new(method, url, &scopes) }, read)
     }
-
-    /// The index under the tag that stands in for the referrers API.
-    fn referrers_tag(&self, digest: Digest) -> Result<Vec<Descriptor>, ErrorKind> {
-        let answer = self.manifest_request(Method::GET, &digest.to_string().replace(':', "-"))?;
-        if answer.status() == 404 {
-            answer.drain();
-            return Ok(Vec::new());
-        }
-        let index: Index = json(self.endpoint.host(), answer.expect(&[200])?, MAX_MANIFEST)?;
-        Ok(index.manifests)
-    }
-}
-
-fn get_manifest(source: &Source, reference: &Reference) -> Result<RawManifest, ErrorKind> {
-    let answer = source.manifest_request(Method::GET, &reference.tag_or_digest())?.expect(&[200])?;
-    let said = answer.header("docker-content-digest").and_then(|digest| digest.parse().ok());
-    let content_type = answer.header("content-type").map(bare_media_type).map(str::to_owned);
-    let bytes = read_all(source.endpoint.host(), answer, MAX_MANIFEST)?;
-    let digest = Digest::of(&bytes);
-    if let Some(expected) = reference.digest().or(said).filter(|expected| *expected != digest) {
-        return Err(ErrorKind::DigestMismatch { expected, actual: digest });
-    }
-    let media_type = manifest_media_type(content_type.as_deref(), &bytes)
-        .map_err(|reason| ErrorKind::Answer { host: source.endpoint.host().to_owned(), reason })?;
-    Ok(RawManifest { bytes, media_type, digest })
-}
-
-/// What a manifest is, by its own word or the registry's. When both speak they must agree: bytes that are a
-/// manifest to one reader and an index to another are an attack.
-fn manifest_media_type(content_type: Option<&str>, bytes: &[u8]) -> Result<String, String> {
-    #[derive(Deserialize)]
-    struct Peek {
-        #[serde(rename = "mediaType", default)]
-        media_type: Option<String>,
-        #[serde(default)]
-        manifests: Option<serde::de::IgnoredAny>,
-    }
-    let peek: Peek = serde_json::from_slice(bytes).map_err(|_| "expected a manifest in JSON".to_owned())?;
-    let known = |t: &&str| media_type::is_index(t) || media_type::is_manifest(t);
-    match (peek.media_type, content_type.filter(known)) {
-        (Some(own), Some(told)) if own != told => {
-            Err(format!("the manifest says it is {own}, its header says {told}"))
-        }
-        (Some(own), _) => Ok(own),
-        (None, Some(told)) => Ok(told.to_owned()),
-        (None, None) if peek.manifests.is_some() => Ok(media_type::OCI_INDEX.to_owned()),
-        (None, None) => Ok(content_type.unwrap_or(media_type::OCI_MANIFEST).to_owned()),
-    }
-}
-
-/// A media type without parameters.
-fn bare_media_type(header: &str) -> &str {
-    header.split(';').next().unwrap_or_default().trim()
-}
-
-fn read_all(host: &str, answer: Answer, limit: u64) -> Result<Vec<u8>, ErrorKind> {
-    let mut bytes = Vec::new();
-    let reader = answer.response.into_body().into_reader();
-    reader.take(limit + 1).read_to_end(&mut bytes).map_err(|e| http::classify(host, None, e.into()))?;
-    if bytes.len() as u64 > limit {
-        let reason = format!("more than {limit} bytes where that is far too much");
-        return Err(ErrorKind::Answer { host: host.to_owned(), reason });
-    }
-    Ok(bytes)
-}
-
-fn json<T: serde::de::DeserializeOwned>(host: &str, answer: Answer, limit: u64) -> Result<T, ErrorKind> {
-    let bytes = read_all(host, answer, limit)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| ErrorKind::Answer { host: host.to_owned(), reason: format!("unexpected JSON: {e}") })
-}
-
-/// The `Link: <…>; rel="next"` of a list, if it stays with the registry.
-fn next_page(answer: &Answer) -> Option<ureq::http::Uri> {
-    let link = answer.header(header::LINK.as_str())?;
-    let (url, rel) = link.split_once('<')?.1.split_once('>')?;
-    if !rel.contains("next") {
-        return None;
-    }
-    let next = http::join(&answer.url, url)?;
-    (http::origin(&next) == http::origin(&answer.url)).then_some(next)
 }
 
 /// True when `registry/repository` begins with one of the entries, at a border: `host` names `host/a` and
@@ -475,18 +232,5 @@ mod tests {
         assert!(insecure("127.0.0.1:5000", "ns/a"));
         assert!(!insecure("127.0.0.1:5000", "nsx/a"));
         assert!(!is_insecure(&[String::new(), "/".to_owned()], "reg.io", "a"));
-    }
-
-    #[test]
-    fn a_manifest_is_one_thing_only() {
-        let of = |header, body: &str| manifest_media_type(header, body.as_bytes());
-        let oci = format!(r#"{{"mediaType":"{}"}}"#, media_type::OCI_MANIFEST);
-        assert_eq!(of(Some(media_type::OCI_MANIFEST), &oci).unwrap(), media_type::OCI_MANIFEST);
-        assert_eq!(of(Some("text/plain"), &oci).unwrap(), media_type::OCI_MANIFEST);
-        assert_eq!(of(Some(media_type::OCI_INDEX), "{}").unwrap(), media_type::OCI_INDEX);
-        assert_eq!(of(None, r#"{"manifests":[]}"#).unwrap(), media_type::OCI_INDEX);
-        assert_eq!(of(None, "{}").unwrap(), media_type::OCI_MANIFEST);
-        assert!(of(Some(media_type::OCI_INDEX), &oci).is_err());
-        assert!(of(None, "not json").is_err());
     }
 }

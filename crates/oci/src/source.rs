@@ -15,7 +15,7 @@ use crate::image_set::ImageSet;
 use crate::layout::{Layout, MAX_NESTING};
 use crate::model::{Descriptor, Platform, media_type};
 use crate::reference::Reference;
-use crate::registry::Client;
+use crate::registry::{Client, Stop};
 use crate::store::Store;
 use crate::transport::ImageName;
 
@@ -166,12 +166,16 @@ struct StoreBlobs {
 
 impl Blobs for StoreBlobs {
     fn open(&self, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
+        self.open_until(blob, offset, &Stop::default())
+    }
+
+    fn open_until(&self, blob: &Descriptor, offset: u64, stop: &Stop) -> Result<Box<dyn Read + Send>> {
         let missing = match Blobs::open(&self.store, blob, offset) {
             Err(error @ (Error::MissingBlob { .. } | Error::BlobSize { .. })) => error,
             result => return result,
         };
         // That the store lacks it is what is wrong; most images that were made here are in no registry at all.
-        self.remote.open(blob, offset).map_err(|_| missing)
+        self.remote.open_until(blob, offset, stop).map_err(|_| missing)
     }
 
     fn local_path(&self, blob: &Descriptor) -> Option<std::path::PathBuf> {
@@ -193,6 +197,10 @@ struct RegistryBlobs {
 impl Blobs for RegistryBlobs {
     fn open(&self, blob: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
         Ok(Box::new(self.client.blob(&self.reference, blob, offset)?))
+    }
+
+    fn open_until(&self, blob: &Descriptor, offset: u64, stop: &Stop) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.client.until(stop).blob(&self.reference, blob, offset)?))
     }
 
     fn origin(&self) -> Origin {

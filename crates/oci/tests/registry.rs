@@ -4,6 +4,10 @@
 mod auth;
 #[path = "registry/faults.rs"]
 mod faults;
+#[path = "registry/hanging.rs"]
+mod hanging;
+#[path = "registry/lies.rs"]
+mod lies;
 #[path = "registry/reading.rs"]
 mod reading;
 #[path = "registry/real.rs"]

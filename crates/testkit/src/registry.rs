@@ -89,6 +89,28 @@ pub enum Fault {
     NoRange,
     /// The answer's body comes at this many bytes a second.
     Slow(u64),
+    /// No answer, and the connection stays open.
+    Hang,
+    /// After this many bytes of the answer's body nothing more comes, and the connection stays open.
+    Stall(usize),
+    /// The answer comes a byte at a time, with this many milliseconds between two.
+    Trickle(u64),
+    /// A page of HTML with this status: what a proxy or a login puts in the registry's place.
+    Page(u16),
+    /// Nothing but this status.
+    Empty(u16),
+    /// The status of a redirect, to this URL.
+    Redirect(u16, String),
+    /// The answer says that its content has the digest of something else.
+    WrongDigest,
+    /// The answer is as it should be, with this status instead.
+    Instead(u16),
+    /// The answer's body is what gzip made of it, and a header says so.
+    Gzip,
+    /// The body of the answer never ends.
+    Endless,
+    /// Headers without an end.
+    EndlessHeaders,
     /// The answer repeats the `Authorization` header of the request in its message, with this status.
     Echo(u16),
 }
@@ -138,6 +160,8 @@ pub struct Options {
     pub uploads_at: Option<String>,
     /// Tags on a page of the list, when there are more.
     pub page: Option<usize>,
+    /// Whether the last page of the list leads to the first.
+    pub endless_pages: bool,
 }
 
 /// Who gets into a [`Registry`].
@@ -279,6 +303,11 @@ impl Registry {
         let state = self.state.lock();
         let (media_type, bytes) = state.manifests.get(&(repository.to_owned(), tag.to_owned()))?;
         Some((media_type.clone(), bytes.to_vec()))
+    }
+
+    /// Takes all manifests away.
+    pub fn remove_manifests(&self) {
+        self.state.lock().manifests.clear();
     }
 
     /// Uploads that were opened and have neither ended nor been given up.

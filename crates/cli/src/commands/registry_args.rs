@@ -45,6 +45,7 @@ impl RegistryArgs {
                 https: either("HTTPS_PROXY"),
                 no_proxy: either("NO_PROXY"),
             },
+            events: context.told.clone(),
             ..ClientConfig::default()
         };
         Ok(Client::new(config))

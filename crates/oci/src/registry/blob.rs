@@ -2,18 +2,20 @@
 
 use std::io::{self, Read};
 
-use ureq::BodyReader;
 use ureq::http::Method;
 
+use super::body::Body;
 use super::endpoint::{Answer, Request};
 use super::error::{Error, ErrorKind};
-use super::http::{Payload, classify};
+use super::http::CLOSED;
+use super::patience::Patience;
+use super::push::{Blob, has_blob};
 use super::token::Scope;
 use super::{Client, Source};
 use crate::{Descriptor, Digest, Reference};
 
-/// How often in a row a broken connection is taken up again without a byte having come.
-const RESUMES: u32 = 4;
+/// What has to come between two broken connections, in bytes, for the second to be a trouble of its own.
+const WORTH_RESUMING: u64 = 64 << 10;
 
 /// The bytes of a blob. Gives exactly the descriptor's size or fails; **the digest is the reader's to check**, as
 /// whoever stores the blob hashes it anyway. Its errors hold an [`Error`] (see [`Error::from_io`]).
@@ -23,9 +25,11 @@ pub struct BlobReader {
     descriptor: Descriptor,
     /// Where the next byte belongs.
     position: u64,
-    body: Option<BodyReader<'static>>,
-    /// Broken connections since the last byte.
-    broken: u32,
+    body: Option<Body>,
+    /// The tries since [`Self::renewed`].
+    patience: Patience,
+    /// Up to where it came without trouble, or a good deal further than at the last trouble.
+    renewed: u64,
 }
 
 impl std::fmt::Debug for BlobReader {
@@ -53,10 +57,11 @@ impl Client {
             descriptor: descriptor.clone(),
             position: offset,
             body: None,
-            broken: 0,
+            patience: Patience::new(&self.inner.config, &self.stop, false),
+            renewed: offset,
         };
         if offset < descriptor.size {
-            reader.body = Some(reader.open().map_err(|kind| reader.during(kind))?);
+            reader.body = Some(reader.open(false).map_err(|kind| reader.during(kind))?);
         }
         Ok(reader)
     }
@@ -86,54 +91,39 @@ impl Client {
         Ok(bytes)
     }
 
-    /// True when the reference's repository has the blob.
-    pub fn has_blob(&self, reference: &Reference, digest: Digest) -> Result<bool, Error> {
-        let head = || {
-            let endpoint = self.endpoint(reference.registry(), reference.repository());
-            let answer = endpoint.send(&mut Request {
-                method: Method::HEAD,
-                url: endpoint.url(&format!("/v2/{}/blobs/{digest}", reference.repository()))?,
-                // Asked before a push: one token serves both.
-                scopes: &[Scope::push(reference.repository())],
-                headers: Vec::new(),
-                payload: Payload::None,
-                casual: false,
-            })?;
-            if answer.status() == 404 {
-                return Ok(false);
-            }
-            answer.expect(&[200]).map(|_| true)
-        };
-        head().map_err(|kind: ErrorKind| kind.during("look up blob", in_repository(digest, reference)))
+    /// True when the reference's repository has the blob. One that does not say so clearly has it not.
+    pub fn has_blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<bool, Error> {
+        let endpoint = self.endpoint(reference.registry(), reference.repository());
+        has_blob(&endpoint, reference.repository(), Blob::of(descriptor), false)
+            .map_err(|kind| kind.during("look up blob", in_repository(descriptor.digest, reference)))
     }
 }
 
 impl BlobReader {
-    /// Asks for the bytes from the position on.
-    fn open(&self) -> Result<BodyReader<'static>, ErrorKind> {
-        self.client.read_from(&self.reference, |source| self.open_at(source))
+    /// Asks for the bytes from the position on. `once` leaves it to the caller to ask again.
+    fn open(&self, once: bool) -> Result<Body, ErrorKind> {
+        self.client.read_from(&self.reference, |source| self.open_at(source, once))
     }
 
-    fn open_at(&self, source: &Source) -> Result<BodyReader<'static>, ErrorKind> {
+    fn open_at(&self, source: &Source, once: bool) -> Result<Body, ErrorKind> {
         let range = format!("bytes={}-{}", self.position, self.descriptor.size.saturating_sub(1));
+        let path = format!("/v2/{}/blobs/{}", source.repository, self.descriptor.digest);
+        let scopes = [Scope::pull(&source.repository)];
         let answer = source.endpoint.send(&mut Request {
-            method: Method::GET,
-            url: source
-                .endpoint
-                .url(&format!("/v2/{}/blobs/{}", source.repository, self.descriptor.digest))?,
-            scopes: &[Scope::pull(&source.repository)],
             headers: if self.position > 0 { vec![("range", range)] } else { Vec::new() },
-            payload: Payload::None,
-            casual: false,
+            once,
+            ..Request::new(Method::GET, source.endpoint.url(&path)?, &scopes)
         })?;
         match answer.status() {
             206 if self.position > 0 => self.checked_range(source, answer),
             200 => {
                 self.checked_length(&answer, self.descriptor.size)?;
-                let mut body = answer.response.into_body().into_reader();
+                let mut body = answer.into_body();
                 // The server does not know ranges: what is here already comes again.
-                let skipped = io::copy(&mut (&mut body).take(self.position), &mut io::sink())
-                    .map_err(|e| classify(source.endpoint.host(), None, e.into()))?;
+                let skipped = match io::copy(&mut (&mut body).take(self.position), &mut io::sink()) {
+                    Ok(skipped) => skipped,
+                    Err(error) => return Err(body.explain(error)),
+                };
                 if skipped < self.position {
                     return Err(ErrorKind::Size { expected: self.descriptor.size, actual: skipped });
                 }
@@ -144,7 +134,7 @@ impl BlobReader {
     }
 
     /// A partial answer that starts where it should.
-    fn checked_range(&self, source: &Source, answer: Answer) -> Result<BodyReader<'static>, ErrorKind> {
+    fn checked_range(&self, source: &Source, answer: Answer) -> Result<Body, ErrorKind> {
         let start = answer
             .header("content-range")
             .and_then(|range| range.trim().strip_prefix("bytes ")?.split_once('-')?.0.parse::<u64>().ok());
@@ -153,12 +143,12 @@ impl BlobReader {
             return Err(ErrorKind::Answer { host: source.endpoint.host().to_owned(), reason });
         }
         self.checked_length(&answer, self.descriptor.size - self.position)?;
-        Ok(answer.response.into_body().into_reader())
+        Ok(answer.into_body())
     }
 
     /// Refuses early when the server announces another size than the descriptor's.
     fn checked_length(&self, answer: &Answer, expected: u64) -> Result<(), ErrorKind> {
-        match answer.header("content-length").and_then(|length| length.parse::<u64>().ok()) {
+        match answer.length() {
             Some(actual) if actual != expected => Err(ErrorKind::Size { expected, actual }),
             _ => Ok(()),
         }
@@ -169,24 +159,35 @@ impl BlobReader {
     }
 
     /// After a broken connection: waits a moment and asks for the rest, unless that was in vain too often.
-    fn resume(&mut self, cause: io::Error) -> Result<(), Error> {
-        self.body = None;
-        self.broken += 1;
-        if self.broken > RESUMES {
-            let kind = match cause.kind() {
-                // All that the server has, each time: it has no more.
-                io::ErrorKind::UnexpectedEof => {
-                    ErrorKind::Size { expected: self.descriptor.size, actual: self.position }
+    fn resume(&mut self, cause: Option<io::Error>) -> Result<(), Error> {
+        if self.position - self.renewed >= WORTH_RESUMING {
+            self.renewed = self.position;
+            self.patience.renew();
+        }
+        let body = self.body.take();
+        let mut kind = match (cause, body) {
+            (Some(error), Some(body)) => body.explain(error),
+            // All that the server has, each time: it has no more.
+            _ => self.ended_early(),
+        };
+        loop {
+            let ended = matches!(kind, ErrorKind::Connection { ref reason, .. } if reason == CLOSED);
+            if let Err(last) = self.patience.again(kind) {
+                let short = ErrorKind::Size { expected: self.descriptor.size, actual: self.position };
+                return Err(self.during(if ended { short } else { last }));
+            }
+            match self.open(true) {
+                Ok(body) => {
+                    self.body = Some(body);
+                    return Ok(());
                 }
-                _ => classify(self.reference.registry(), None, cause.into()),
-            };
-            return Err(self.during(kind));
+                Err(error) => kind = error,
+            }
         }
-        if self.broken > 1 {
-            std::thread::sleep(self.client.inner.config.retry.delay(self.broken - 1));
-        }
-        self.body = Some(self.open().map_err(|kind| self.during(kind))?);
-        Ok(())
+    }
+
+    fn ended_early(&self) -> ErrorKind {
+        ErrorKind::Connection { host: self.reference.registry().to_owned(), reason: CLOSED.to_owned() }
     }
 }
 
@@ -199,21 +200,20 @@ impl Read for BlobReader {
         loop {
             let outcome = match &mut self.body {
                 Some(body) => body.read(buffer),
-                None => Err(io::ErrorKind::UnexpectedEof.into()),
+                None => Ok(0),
             };
             let cause = match outcome {
-                Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+                Ok(0) => None,
                 Ok(count) if count as u64 > size - self.position => {
                     let actual = self.position + count as u64;
                     return Err(self.during(ErrorKind::Size { expected: size, actual }).into());
                 }
                 Ok(count) => {
                     self.position += count as u64;
-                    self.broken = 0;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => error,
+                Err(error) => Some(error),
             };
             self.resume(cause)?;
         }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::Events;
+
 use crate::auth::{Anonymous, Credentials};
 use crate::tls::TlsSettings;
 
@@ -32,6 +34,8 @@ pub struct ClientConfig {
     pub timeouts: Timeouts,
     /// Where names are looked up.
     pub names: NameService,
+    /// Who is told that something is tried again.
+    pub events: Listener,
 }
 
 impl Default for ClientConfig {
@@ -46,7 +50,24 @@ impl Default for ClientConfig {
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
             names: NameService::default(),
+            events: Listener::default(),
         }
+    }
+}
+
+/// Who hears what a client does by itself. The default is nobody.
+#[derive(Clone)]
+pub struct Listener(pub Arc<dyn Events>);
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self(Arc::new(events::Silent))
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
     }
 }
 
@@ -100,18 +121,35 @@ impl RetryPolicy {
 /// How long to wait for things that normally take no time.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// Making a connection, with TLS.
+    /// Looking up a name, and making a connection with TLS: each.
     pub connect: Duration,
-    /// Between two pieces of an answer or of a request: not the whole, which may be large.
+    /// Without a single byte, while an answer or a request is on its way: not the whole of it, which may be large.
     pub idle: Duration,
+    /// A request with all its tries and waits, and the whole of an answer that is small by nature. Not the content of
+    /// blobs and files: these may take as long as bytes move.
+    pub whole: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        // A registry that checks a blob of some GiB before it answers is silent for a while.
-        Self { connect: Duration::from_secs(20), idle: Duration::from_secs(180) }
+        Self {
+            connect: Duration::from_secs(20),
+            idle: Duration::from_secs(30),
+            whole: Duration::from_secs(150),
+        }
     }
 }
+
+impl Timeouts {
+    /// How long a registry may be silent after it got a blob of this many bytes: it reads what it got once more before it
+    /// answers.
+    pub(super) fn after_upload(&self, size: u64) -> Duration {
+        self.idle + Duration::from_secs(size / CHECKED_PER_SECOND)
+    }
+}
+
+/// What the slowest registry checks in a second, in bytes.
+const CHECKED_PER_SECOND: u64 = 16 << 20;
 
 /// Files that tell whether host names can be looked up at all.
 ///

@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use ureq::http::Uri;
 
 use super::Client;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Shared};
 use super::error::{Error, ErrorKind};
-use super::http::{classify, host_port};
+use super::http::host_port;
 
 const PIECE: usize = 64 << 10;
 
@@ -74,7 +74,8 @@ impl Client {
         crate::auth::note_url(&uri);
         let host = host_port(&uri);
         let insecure = super::is_insecure(&self.inner.config.insecure_registries, &host, "");
-        let endpoint = Endpoint::new(std::sync::Arc::clone(&self.inner.config), &host, insecure);
+        let shared = Shared::new(std::sync::Arc::clone(&self.inner.config), &host, insecure);
+        let endpoint = Endpoint::new(shared, &self.stop);
         let is_conditional = headers.len() > 1;
         let expected: &[u16] = if is_conditional { &[200, 304] } else { &[200] };
         let answer = endpoint.get_plain(&uri, headers)?.expect(expected)?;
@@ -83,16 +84,20 @@ impl Client {
         }
         let header = |name: &str| answer.header(name).map(str::to_owned);
         let version = FileVersion { etag: header("etag"), last_modified: header("last-modified") };
-        let total = answer.header("content-length").and_then(|length| length.parse::<u64>().ok());
+        let total = answer.length();
         if let Some(actual) = total.filter(|total| *total > limit) {
             return Err(ErrorKind::Size { expected: limit, actual });
         }
-        let mut body = answer.response.into_body().into_reader();
+        let mut body = answer.into_body();
         let mut buffer = vec![0; PIECE];
         let mut done = 0;
         progress(0, total);
         loop {
-            let count = body.read(&mut buffer).map_err(|error| classify(&host, None, error.into()))?;
+            let count = match body.read(&mut buffer) {
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(body.explain(error)),
+            };
             done += count as u64;
             if done > limit {
                 return Err(ErrorKind::Size { expected: limit, actual: done });

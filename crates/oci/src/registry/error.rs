@@ -70,13 +70,18 @@ pub enum ErrorKind {
         host: String,
     },
     /// No answer in time.
-    #[error("{host} did not answer in time ({step})")]
+    #[error("no answer from {host} for {} ({step})", seconds(*.after))]
     TimedOut {
         /// `host[:port]`.
         host: String,
         /// What was waited for.
-        step: String,
+        step: &'static str,
+        /// How long it was waited for.
+        after: Duration,
     },
+    /// It was given up because something else of the same task failed.
+    #[error("stopped because of another error")]
+    Stopped,
     /// The certificate is signed by nobody we trust.
     #[error("the certificate of {host} is signed by an unknown authority")]
     UnknownAuthority {
@@ -226,6 +231,11 @@ impl ErrorKind {
         )
     }
 
+    /// True when there was nothing but silence, or nobody: what rarely changes within seconds.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::TimedOut { .. })
+    }
+
     /// True when nobody could be reached: another host may do.
     pub(super) fn is_unreachable(&self) -> bool {
         self.is_out_of_reach()
@@ -287,9 +297,20 @@ impl ErrorKind {
                 "the registry, or something between, changed the content: try again, then ask its owner"
                     .to_owned()
             }
+            Self::Answer { host, .. } => format!(
+                "check that {host} is a registry: a proxy, a login page or another server may answer in its place"
+            ),
             Self::Status { status: 500.., .. } => "the registry has a problem: try again later".to_owned(),
             _ => return None,
         })
+    }
+}
+
+/// `30 s`; what tests wait for in `ms`.
+pub(super) fn seconds(time: Duration) -> String {
+    match time.as_millis() {
+        millis if millis < 1000 => format!("{millis} ms"),
+        _ => format!("{} s", time.as_secs()),
     }
 }
 

@@ -4,9 +4,10 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::http::{HeaderMap, Response, Uri, header};
-use ureq::{Body, Timeout};
+use ureq::Timeout;
+use ureq::http::{HeaderMap, Uri, header};
 
+use super::config::Timeouts;
 use super::error::ErrorKind;
 use super::names::LookupError;
 
@@ -19,9 +20,6 @@ pub(super) enum Payload<'a> {
     /// What the reader gives, of this size where it is known; can be sent once.
     Stream(&'a mut dyn Read, Option<u64>),
 }
-
-/// The largest error answer that is read, in bytes.
-const MAX_ERROR_BODY: u64 = 64 << 10;
 
 /// Scheme, host and port: what decides whether two URLs are the same server.
 pub(super) fn origin(uri: &Uri) -> (String, String, u16) {
@@ -80,21 +78,17 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// An answer that is not a success, as an error. `authorization` is the header that was sent: should the server
-/// repeat it, it is not shown.
+/// An answer that is not a success, as an error: what of its body was read, and when to come back if it says so.
+/// `authorization` is the header that was sent: should the server repeat it, it is not shown.
 pub(super) fn failure(
-    host: &str,
-    response: Response<Body>,
+    host: String,
+    status: u16,
+    body: &[u8],
+    wait: Option<Duration>,
     authorization: Option<&str>,
     had_credentials: bool,
 ) -> ErrorKind {
-    let status = response.status().as_u16();
-    let wait = retry_after(response.headers());
-    let mut body = Vec::new();
-    // What cannot be read leaves the status, which says enough.
-    let _ = response.into_body().into_reader().take(MAX_ERROR_BODY).read_to_end(&mut body);
-    let message = without_secrets(message(&body), authorization);
-    let host = host.to_owned();
+    let message = without_secrets(message(body), authorization);
     match status {
         401 => ErrorKind::Unauthorized { host, message, had_credentials },
         403 => ErrorKind::Denied { host, message },
@@ -102,11 +96,6 @@ pub(super) fn failure(
         429 => ErrorKind::RateLimited { host, message, retry_after: wait },
         status => ErrorKind::Status { host, status, message },
     }
-}
-
-/// Reads what is left of a small answer, so that its connection can be used again.
-pub(super) fn drain(response: Response<Body>) {
-    let _ = io::copy(&mut response.into_body().into_reader().take(MAX_ERROR_BODY), &mut io::sink());
 }
 
 /// The words in a registry's (or token server's) error answer, after `: `; nothing when there are none.
@@ -157,21 +146,28 @@ fn without_secrets(message: String, authorization: Option<&str>) -> String {
     message
 }
 
-/// The HTTP library's error in our words. `host` is whom we wanted to reach, `proxy` through whom.
-pub(super) fn classify(host: &str, proxy: Option<&str>, error: ureq::Error) -> ErrorKind {
+/// The HTTP library's error in our words. `host` is whom we wanted to reach, `proxy` through whom, `timeouts` what it
+/// was told.
+pub(super) fn classify(
+    host: &str,
+    proxy: Option<&str>,
+    error: ureq::Error,
+    timeouts: &Timeouts,
+) -> ErrorKind {
     let host = host.to_owned();
     match error {
-        ureq::Error::Io(error) => classify_io(host, error),
+        ureq::Error::Io(error) => classify_io(host, error, timeouts),
         ureq::Error::Rustls(error) => classify_tls(host, &error),
         ureq::Error::Tls(reason) => ErrorKind::Tls { host, reason: reason.to_owned() },
         ureq::Error::Timeout(timeout) => {
-            let step = match timeout {
-                Timeout::Resolve => "looking up its name",
-                Timeout::Connect => "connecting",
-                Timeout::PerWrite | Timeout::SendBody | Timeout::SendRequest => "sending",
-                _ => "waiting for an answer",
+            let (step, after) = match timeout {
+                Timeout::Resolve => ("looking up its name", timeouts.connect),
+                Timeout::Connect => ("connecting", timeouts.connect),
+                Timeout::PerWrite | Timeout::SendBody | Timeout::SendRequest => ("sending", timeouts.idle),
+                Timeout::RecvResponse => ("waiting", timeouts.idle * 2),
+                _ => ("waiting", timeouts.idle),
             };
-            ErrorKind::TimedOut { host, step: step.to_owned() }
+            ErrorKind::TimedOut { host, step, after }
         }
         ureq::Error::HostNotFound => ErrorKind::HostNotFound { host, reason: "no address".to_owned() },
         ureq::Error::ConnectProxyFailed(reason) => {
@@ -188,21 +184,23 @@ pub(super) fn classify(host: &str, proxy: Option<&str>, error: ureq::Error) -> E
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => {
             ErrorKind::Answer { host, reason: "expected a usable URL".to_owned() }
         }
+        ureq::Error::LargeResponseHeader(_, limit) => {
+            let reason = format!("headers of more than {limit} bytes");
+            ErrorKind::Answer { host, reason }
+        }
         ureq::Error::Protocol(error) => ErrorKind::Connection { host, reason: format!("not HTTP: {error}") },
         other => ErrorKind::Connection { host, reason: other.to_string() },
     }
 }
 
-fn classify_io(host: String, error: io::Error) -> ErrorKind {
+fn classify_io(host: String, error: io::Error, timeouts: &Timeouts) -> ErrorKind {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return classify_tls(host, tls);
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ErrorKind::Refused { host },
-        io::ErrorKind::TimedOut => ErrorKind::TimedOut { host, step: "connecting".to_owned() },
-        io::ErrorKind::UnexpectedEof => {
-            ErrorKind::Connection { host, reason: "closed by the other side".to_owned() }
-        }
+        io::ErrorKind::TimedOut => ErrorKind::TimedOut { host, step: "connecting", after: timeouts.connect },
+        io::ErrorKind::UnexpectedEof => ErrorKind::Connection { host, reason: CLOSED.to_owned() },
         _ => ErrorKind::Connection { host, reason: error.to_string() },
     }
 }
@@ -227,6 +225,8 @@ fn classify_tls(host: String, error: &rustls::Error) -> ErrorKind {
     }
 }
 
+/// How an answer ends that is shorter than it should be.
+pub(super) const CLOSED: &str = "closed by the other side";
 const NOT_TLS: &str = "it does not speak TLS";
 
 /// True when the failure means that the other side does not speak TLS, rather than that it is not to be trusted.

@@ -1,14 +1,15 @@
 //! Sending blobs: one POST that opens an upload and one PUT with everything, or a mount from another repository.
 
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
-use ureq::http::{Method, Uri};
+use ureq::http::{Method, Uri, header};
 
 use super::Client;
 use super::blob::in_repository;
 use super::endpoint::{Answer, Endpoint, Request};
-use super::error::{Error, ErrorKind, is_passing_status};
-use super::http::{Payload, location, retry_after};
+use super::error::{Error, ErrorKind};
+use super::http::{Payload, location};
 use super::token::{Scope, encode};
 use crate::{Descriptor, Digest, Reference};
 
@@ -28,40 +29,34 @@ impl Client {
     ) -> Result<(), Error> {
         let fail = |kind: ErrorKind| kind.during("push blob", in_repository(descriptor.digest, reference));
         let endpoint = self.endpoint(reference.registry(), reference.repository());
-        let retry = &self.inner.config.retry;
+        let (repository, blob) = (reference.repository(), Blob::of(descriptor));
+        // Found out before, so that its tries and these do not multiply.
+        endpoint.url("/").map_err(fail)?;
+        let mut patience = endpoint.patience();
         let mut renewed = false;
         let mut ask_first = false;
-        let mut tries = 0;
         loop {
-            tries += 1;
-            let (kind, wait) = match try_push(&endpoint, reference, descriptor, open, progress, ask_first) {
-                Ok(answer) if matches!(answer.status(), 200 | 201 | 204) => {
-                    answer.drain();
-                    return Ok(());
+            let mut sent = Sent::default();
+            let outcome = try_push(&endpoint, reference, descriptor, open, progress, (ask_first, &mut sent));
+            let kind = match outcome
+                .and_then(|answer| taken(&endpoint, repository, blob, answer.expect_success()?, true))
+            {
+                Ok(()) => return Ok(()),
+                // The token ran out while the blob was on its way: the next try has a new one.
+                Err(ErrorKind::Unauthorized { .. })
+                    if sent.begun && !std::mem::replace(&mut renewed, true) =>
+                {
+                    continue;
                 }
-                Ok(answer) => {
-                    // The token ran out while the blob was on its way: the next try has a new one.
-                    let expired = answer.status() == 401 && !std::mem::replace(&mut renewed, true);
-                    let wait = retry_after(answer.response.headers());
-                    let again = expired || is_passing_status(answer.status());
-                    let kind = answer.into_error();
-                    if !again || wait.is_some_and(|wait| wait > retry.longest) {
-                        return Err(fail(kind));
-                    }
-                    (kind, wait)
-                }
-                Err(kind) if kind.is_passing() => (kind, None),
-                Err(kind) => return Err(fail(kind)),
+                Err(kind) => kind,
             };
-            if tries > retry.retries {
-                return Err(fail(kind));
-            }
             // Who does not want the blob (it is too large, say) answers and closes the connection while it is being
             // sent, and the answer is lost: next time we ask before we send.
             ask_first |= matches!(kind, ErrorKind::Connection { .. });
-            std::thread::sleep(wait.unwrap_or_default().max(retry.delay(tries)));
+            patience.forgive(sent.time);
+            patience.again(kind).map_err(fail)?;
             // It may have arrived, with only the answer lost.
-            if self.has_blob(reference, descriptor.digest).unwrap_or(false) {
+            if sent.all && has_blob(&endpoint, repository, blob, true).unwrap_or(false) {
                 return Ok(());
             }
         }
@@ -74,19 +69,14 @@ impl Client {
         let mount = || {
             let repository = reference.repository();
             let path = format!("/v2/{repository}/blobs/uploads/?mount={digest}&from={}", encode(from));
-            let answer = endpoint.send(&mut Request {
-                method: Method::POST,
-                url: endpoint.url(&path)?,
-                scopes: &[Scope::push(repository), Scope::pull(from)],
-                headers: Vec::new(),
-                payload: Payload::None,
-                casual: false,
-            })?;
+            let scopes = [Scope::push(repository), Scope::pull(from)];
+            let answer = endpoint.send(&mut Request::new(Method::POST, endpoint.url(&path)?, &scopes))?;
             match answer.status() {
-                201 => {
-                    answer.drain();
-                    Ok(true)
-                }
+                201 => match taken(&endpoint, repository, Blob { digest, size: None }, answer, false) {
+                    // It says so, but it is not there.
+                    Err(ErrorKind::Answer { .. } | ErrorKind::DigestMismatch { .. }) => Ok(false),
+                    other => other.map(|()| true),
+                },
                 202 => {
                     // The registry opened an upload instead. Nobody will use it.
                     if let Some(upload) = location(&answer.url, answer.response.headers()) {
@@ -95,8 +85,9 @@ impl Client {
                     answer.drain();
                     Ok(false)
                 }
-                // Not allowed to read there, or not possible at all; whether we may push, a push will tell.
-                400 | 401 | 403 | 404 | 405 => {
+                // Not allowed to read there, not possible at all, or nothing that a registry says; whether we may push, a
+                // push will tell.
+                200..400 | 400 | 401 | 403 | 404 | 405 => {
                     answer.drain();
                     Ok(false)
                 }
@@ -112,41 +103,88 @@ impl Client {
     }
 }
 
-/// Opens an upload: its URL.
-pub(super) fn start(endpoint: &Endpoint, repository: &str) -> Result<Uri, ErrorKind> {
-    let answer = endpoint.send(&mut Request {
-        method: Method::POST,
-        url: endpoint.url(&format!("/v2/{repository}/blobs/uploads/"))?,
-        scopes: &[Scope::push(repository)],
-        headers: Vec::new(),
-        payload: Payload::None,
-        casual: false,
-    })?;
-    let answer = answer.expect(&[200, 201, 202])?;
-    let upload = upload_location(endpoint, &answer)?;
+/// What is asked about a blob.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blob {
+    pub digest: Digest,
+    /// Its bytes, where they are known.
+    pub size: Option<u64>,
+}
+
+impl Blob {
+    pub fn of(descriptor: &Descriptor) -> Self {
+        Self { digest: descriptor.digest, size: Some(descriptor.size) }
+    }
+}
+
+/// True when the repository has the blob. An answer that does not show it counts as a no: then the blob is sent. `once`
+/// leaves it to the caller to ask again.
+pub(super) fn has_blob(
+    endpoint: &Endpoint,
+    repository: &str,
+    blob: Blob,
+    once: bool,
+) -> Result<bool, ErrorKind> {
+    let Blob { digest, size } = blob;
+    // Asked before a push: one token serves both.
+    let scopes = [Scope::push(repository)];
+    let url = endpoint.url(&format!("/v2/{repository}/blobs/{digest}"))?;
+    let answer = endpoint.send(&mut Request { once, ..Request::new(Method::HEAD, url, &scopes) })?;
+    match answer.status() {
+        404 => Ok(false),
+        200 => Ok(match answer.digest() {
+            Some(told) => told == digest,
+            None => size.is_some() && answer.length() == size,
+        }),
+        _ => Err(answer.into_error()),
+    }
+}
+
+/// After a success: whether the registry has the blob now. When the answer is not quite what the specification asks for,
+/// it is asked; `once` as of [`has_blob`].
+pub(super) fn taken(
+    endpoint: &Endpoint,
+    repository: &str,
+    blob: Blob,
+    answer: Answer,
+    once: bool,
+) -> Result<(), ErrorKind> {
+    if let Some(actual) = answer.digest().filter(|actual| *actual != blob.digest) {
+        return Err(ErrorKind::DigestMismatch { expected: blob.digest, actual });
+    }
+    let known = answer.digest().is_some() || answer.header(header::LOCATION.as_str()).is_some();
+    let certain = answer.status() == 201 && known;
+    let nonsense = answer.nonsense("201 for a blob that it took");
+    answer.drain();
+    if certain || has_blob(endpoint, repository, blob, once)? { Ok(()) } else { Err(nonsense) }
+}
+
+/// Opens an upload: its URL. `once` leaves it to the caller to try again.
+pub(super) fn start(endpoint: &Endpoint, repository: &str, once: bool) -> Result<Uri, ErrorKind> {
+    let url = endpoint.url(&format!("/v2/{repository}/blobs/uploads/"))?;
+    let scopes = [Scope::push(repository)];
+    let answer = endpoint.send(&mut Request { once, ..Request::new(Method::POST, url, &scopes) })?;
+    let answer = answer.expect_success()?;
+    let upload = match answer.status() {
+        201 | 202 => upload_location(&answer)?,
+        _ => return Err(answer.nonsense("202 for an upload")),
+    };
     answer.drain();
     Ok(upload)
 }
 
 /// Where an upload goes on.
-pub(super) fn upload_location(endpoint: &Endpoint, answer: &Answer) -> Result<Uri, ErrorKind> {
-    location(&answer.url, answer.response.headers()).ok_or_else(|| ErrorKind::Answer {
-        host: endpoint.host().to_owned(),
-        reason: "expected the Location of an upload".to_owned(),
-    })
+pub(super) fn upload_location(answer: &Answer) -> Result<Uri, ErrorKind> {
+    location(&answer.url, answer.response.headers())
+        .ok_or_else(|| answer.nonsense("the Location of an upload"))
 }
 
 /// Gives an upload up. It may fail, and does where the token does not allow to delete: registries clean up by
 /// themselves one day.
 pub(super) fn cancel(endpoint: &Endpoint, repository: &str, upload: Uri) {
-    let outcome = endpoint.send(&mut Request {
-        method: Method::DELETE,
-        url: upload,
-        scopes: &[Scope::push(repository)],
-        headers: Vec::new(),
-        payload: Payload::None,
-        casual: true,
-    });
+    let scopes = [Scope::push(repository)];
+    let outcome =
+        endpoint.send(&mut Request { casual: true, ..Request::new(Method::DELETE, upload, &scopes) });
     if let Ok(answer) = outcome {
         answer.drain();
     }
@@ -160,30 +198,42 @@ pub(super) fn with_digest(upload: &Uri, digest: Digest) -> Result<Uri, ErrorKind
         .map_err(|_| ErrorKind::Setting("an upload's URL is too long".to_owned()))
 }
 
+/// How far a try came.
+#[derive(Default)]
+struct Sent {
+    /// Whether an upload was opened.
+    begun: bool,
+    /// How long content was being sent.
+    time: Duration,
+    /// Whether all of it was.
+    all: bool,
+}
+
+/// One try. `ask_first` waits for a word of the registry's before the content is sent.
 fn try_push(
     endpoint: &Endpoint,
     reference: &Reference,
     descriptor: &Descriptor,
     open: &Open<'_>,
     progress: &dyn Fn(u64),
-    ask_first: bool,
+    (ask_first, how_far): (bool, &mut Sent),
 ) -> Result<Answer, ErrorKind> {
-    let upload = start(endpoint, reference.repository())?;
+    let upload = start(endpoint, reference.repository(), true)?;
     let content = open().map_err(ErrorKind::Source)?;
-    let mut content = Content { content, progress, sent: 0, size: descriptor.size, failed: None };
+    let (size, since) = (descriptor.size, Instant::now());
+    let mut content = Content { content, progress, sent: 0, size, since, time: Duration::ZERO, failed: None };
     progress(0);
     let mut headers = vec![("content-type", "application/octet-stream".to_owned())];
     if ask_first {
         headers.push(("expect", "100-continue".to_owned()));
     }
+    let scopes = [Scope::push(reference.repository())];
     let outcome = endpoint.send(&mut Request {
-        method: Method::PUT,
-        url: with_digest(&upload, descriptor.digest)?,
-        scopes: &[Scope::push(reference.repository())],
         headers,
-        payload: Payload::Stream(&mut content, Some(descriptor.size)),
-        casual: false,
+        payload: Payload::Stream(&mut content, Some(size)),
+        ..Request::new(Method::PUT, with_digest(&upload, descriptor.digest)?, &scopes)
     });
+    *how_far = Sent { begun: true, time: content.time, all: content.sent == size };
     match content.failed {
         Some(error) => Err(error),
         None => outcome,
@@ -196,11 +246,16 @@ struct Content<'a> {
     progress: &'a dyn Fn(u64),
     sent: u64,
     size: u64,
+    /// When it began.
+    since: Instant,
+    /// From the beginning up to the piece that was asked for last.
+    time: Duration,
     failed: Option<ErrorKind>,
 }
 
 impl Read for Content<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.time = self.since.elapsed();
         let kind = match self.content.read(buffer) {
             Ok(0) if self.sent < self.size && !buffer.is_empty() => {
                 ErrorKind::Size { expected: self.size, actual: self.sent }

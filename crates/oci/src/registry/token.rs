@@ -10,6 +10,9 @@ use serde::Deserialize;
 
 use crate::auth::Secret;
 
+/// The longest token that is shown, in bytes. Servers take 8 to 16 KiB of headers.
+const MAX_TOKEN: usize = 64 << 10;
+
 /// What may be done with one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scope {
@@ -181,6 +184,9 @@ impl TokenAnswer {
         let raw: Raw = serde_json::from_slice(body).map_err(|_| "expected JSON with a token")?;
         let token = raw.token.filter(|t| !t.is_empty()).or(raw.access_token).filter(|t| !t.is_empty());
         let token = token.ok_or("expected a token")?;
+        if token.len() > MAX_TOKEN {
+            return Err("expected a token that fits into a header");
+        }
         if !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("expected a token of printable characters");
         }

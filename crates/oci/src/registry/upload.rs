@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -13,7 +12,7 @@ use super::Client;
 use super::endpoint::{Endpoint, Request};
 use super::error::{Error, ErrorKind};
 use super::http::Payload;
-use super::push::{cancel, start, upload_location, with_digest};
+use super::push::{Blob, cancel, start, taken, upload_location, with_digest};
 use super::token::Scope;
 use crate::{Digest, Reference};
 
@@ -28,7 +27,7 @@ const WAITING: usize = 4;
 /// What was written is gone: when the connection breaks, writing fails (with an [`Error`] inside, see
 /// [`Error::from_io`]), and the blob must be sent from wherever it was kept, with [`Client::push_blob`].
 pub struct Upload {
-    endpoint: Arc<Endpoint>,
+    endpoint: Endpoint,
     reference: Reference,
     piece: Vec<u8>,
     /// `None` in it says that the blob ends there; without it, the blob was given up.
@@ -50,10 +49,11 @@ impl Client {
     /// Opens an upload to the reference's repository.
     pub fn start_upload(&self, reference: &Reference) -> Result<Upload, Error> {
         let endpoint = self.endpoint(reference.registry(), reference.repository());
-        let upload = start(&endpoint, reference.repository()).map_err(|kind| during(kind, reference))?;
+        let upload =
+            start(&endpoint, reference.repository(), false).map_err(|kind| during(kind, reference))?;
         let (pieces, queue) = sync_channel(WAITING);
         let sender = {
-            let (endpoint, reference) = (Arc::clone(&endpoint), reference.clone());
+            let (endpoint, reference) = (endpoint.clone(), reference.clone());
             let thread = std::thread::Builder::new().name("upload".to_owned());
             thread.spawn(move || send(&endpoint, &reference, upload, queue))
         };
@@ -84,16 +84,11 @@ impl Upload {
         }
         let upload = self.join()?;
         let end = || {
-            let answer = self.endpoint.send(&mut Request {
-                method: Method::PUT,
-                url: with_digest(&upload, digest)?,
-                scopes: &[Scope::push(self.reference.repository())],
-                headers: Vec::new(),
-                payload: Payload::None,
-                casual: false,
-            })?;
-            answer.expect(&[200, 201, 204])?.drain();
-            Ok(())
+            let scopes = [Scope::push(self.reference.repository())];
+            let request = &mut Request::new(Method::PUT, with_digest(&upload, digest)?, &scopes);
+            let answer = self.endpoint.send(request)?.expect_success()?;
+            let blob = Blob { digest, size: Some(self.sent) };
+            taken(&self.endpoint, self.reference.repository(), blob, answer, false)
         };
         end().map_err(|kind| during(kind, &self.reference))
     }
@@ -159,12 +154,9 @@ fn send(
     let scopes = [Scope::push(reference.repository())];
     let mut pieces = Pieces { queue, piece: Vec::new(), taken: 0, ended: false, given_up: false };
     let outcome = endpoint.send(&mut Request {
-        method: Method::PATCH,
-        url: upload.clone(),
-        scopes: &scopes,
         headers: vec![("content-type", "application/octet-stream".to_owned())],
         payload: Payload::Stream(&mut pieces, None),
-        casual: false,
+        ..Request::new(Method::PATCH, upload.clone(), &scopes)
     });
     if pieces.given_up {
         cancel(endpoint, reference.repository(), upload);
@@ -172,7 +164,7 @@ fn send(
     }
     let next = outcome.and_then(|answer| {
         let answer = answer.expect(&[200, 201, 202, 204])?;
-        let next = upload_location(endpoint, &answer)?;
+        let next = upload_location(&answer)?;
         answer.drain();
         Ok(next)
     });

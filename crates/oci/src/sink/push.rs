@@ -17,7 +17,7 @@ use crate::image_set::ImageSet;
 use crate::model::Descriptor;
 use crate::publish;
 use crate::reference::Reference;
-use crate::registry::Client;
+use crate::registry::{Client, Stop};
 
 /// Blobs that are sent at once.
 const UPLOADS: usize = 4;
@@ -25,12 +25,22 @@ const UPLOADS: usize = 4;
 /// A push that has begun. Dropped before [`Push::finish`], it sends no manifest: the image stays as it was.
 #[derive(Debug)]
 pub struct Push<'scope> {
-    client: &'scope Client,
+    client: Client,
     reference: &'scope Reference,
     queue: Option<Sender<Layer>>,
     workers: Vec<ScopedJoinHandle<'scope, ()>>,
     added: Mutex<BTreeSet<Digest>>,
     failed: Arc<Mutex<Option<Error>>>,
+    stop: Stop,
+}
+
+impl Drop for Push<'_> {
+    fn drop(&mut self) {
+        // Not finished: what is on its way is for nobody.
+        if self.queue.is_some() {
+            self.stop.stop();
+        }
+    }
 }
 
 impl<'scope> Push<'scope> {
@@ -44,13 +54,17 @@ impl<'scope> Push<'scope> {
         let (queue, layers) = channel();
         let layers = Arc::new(Mutex::new(layers));
         let failed: Arc<Mutex<Option<Error>>> = Arc::default();
+        // The first blob that cannot be sent ends the others: they would be sent for nothing.
+        let stop = Stop::default();
+        let client = client.until(&stop);
         let workers = (0..UPLOADS)
             .map(|_| {
                 let (layers, failed) = (Arc::clone(&layers), Arc::clone(&failed));
-                scope.spawn(move || work(client, reference, events, &layers, &failed))
+                let (client, stop) = (client.clone(), stop.clone());
+                scope.spawn(move || work(&client, reference, events, &layers, (&failed, &stop)))
             })
             .collect();
-        Self { client, reference, queue: Some(queue), workers, added: Mutex::default(), failed }
+        Self { client, reference, queue: Some(queue), workers, added: Mutex::default(), failed, stop }
     }
 
     /// Sends a layer, as soon as its turn comes; one that was added before is not sent again. Errors come from
@@ -120,7 +134,7 @@ impl<'scope> Push<'scope> {
 
     fn send_config(&self, image: &Image) -> Result<()> {
         let config = &image.manifest.config;
-        if self.client.has_blob(self.reference, config.digest)? {
+        if self.client.has_blob(self.reference, config)? {
             return Ok(());
         }
         let bytes = Arc::new(image.config_bytes.clone());
@@ -135,16 +149,18 @@ fn work(
     reference: &Reference,
     events: &dyn Events,
     layers: &Mutex<Receiver<Layer>>,
-    failed: &Mutex<Option<Error>>,
+    (failed, stop): (&Mutex<Option<Error>>, &Stop),
 ) {
     loop {
         // The lock is held while waiting, by one worker for all.
         let Ok(layer) = lock(layers).recv() else { return };
-        if lock(failed).is_some() {
+        if stop.is_stopped() {
             continue;
         }
         if let Err(error) = send(client, reference, events, &layer) {
+            // The first error is the cause; those that follow are its effects.
             lock(failed).get_or_insert(error);
+            stop.stop();
         }
     }
 }
@@ -192,7 +208,7 @@ fn is_there(client: &Client, reference: &Reference, layer: &Layer) -> Result<boo
             return Ok(true);
         }
     }
-    Ok(client.has_blob(reference, digest)?)
+    Ok(client.has_blob(reference, &layer.descriptor)?)
 }
 
 /// Layers that may not be distributed are fetched from where their descriptor says, by everybody.

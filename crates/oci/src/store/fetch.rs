@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use events::{Event, Events, Transfer};
 use layer::Digest;
@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::image::{Blobs as _, Image, Layer};
 use crate::image_set::ImageSet;
 use crate::layout::copy_verified;
+use crate::registry::Stop;
 
 /// Blobs that come at once: enough to fill a line that one connection does not.
 const DOWNLOADS: usize = 4;
@@ -123,8 +124,7 @@ impl Store {
             order.push(digest);
         }
         let jobs = order.iter().filter_map(|digest| jobs.remove(digest)).collect();
-        Run { store: self, jobs, unpacker, events, stop: AtomicBool::new(false), error: Mutex::default() }
-            .run()
+        Run { store: self, jobs, unpacker, events, stop: Stop::default(), error: Mutex::default() }.run()
     }
 }
 
@@ -151,7 +151,7 @@ struct Run<'a> {
     jobs: Vec<Job<'a>>,
     unpacker: Option<&'a Unpacker>,
     events: &'a dyn Events,
-    stop: AtomicBool,
+    stop: Stop,
     error: Mutex<Option<Error>>,
 }
 
@@ -178,7 +178,7 @@ impl Run<'_> {
     fn work(&self, next: &AtomicUsize, wanted: fn(&Job<'_>) -> bool, run: fn(&Self, &Job<'_>) -> Result<()>) {
         let _watch = OnPanic(|| self.fail());
         while let Some(job) = self.jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stop.is_stopped() {
                 return;
             }
             if let Err(error) = if wanted(job) { run(self, job) } else { Ok(()) } {
@@ -190,7 +190,7 @@ impl Run<'_> {
     }
 
     fn fail(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.stop();
         self.jobs.iter().for_each(|job| job.flow.fail());
     }
 
@@ -201,7 +201,7 @@ impl Run<'_> {
         self.events.event(Event::TransferStarted { kind, id: &id, total: Some(blob.size) });
         let mut writer = self.store.unhashed_blob_writer()?;
         job.flow.begin(fs_err::File::open(writer.path())?.into_file());
-        let reader = Stoppable { inner: job.layer.blobs.open(blob, 0)?, stop: &self.stop };
+        let reader = Stoppable { inner: job.layer.blobs.open_until(blob, 0, &self.stop)?, stop: &self.stop };
         let place = job.layer.blobs.origin().to_string();
         let mut done = 0;
         copy_verified(blob, reader, &mut writer, &place, |bytes| {
@@ -282,12 +282,12 @@ impl<F: Fn()> Drop for OnPanic<F> {
 /// Fails once the whole run has.
 struct Stoppable<'a, R> {
     inner: R,
-    stop: &'a AtomicBool,
+    stop: &'a Stop,
 }
 
 impl<R: Read> Read for Stoppable<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.stop.load(Ordering::Relaxed) {
+        match self.stop.is_stopped() {
             true => Err(io::Error::other("stopped because of another error")),
             false => self.inner.read(buffer),
         }

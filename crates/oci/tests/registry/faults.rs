@@ -84,7 +84,7 @@ fn nobody_listens() {
 fn nobody_answers() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let short = Duration::from_millis(200);
-    let timeouts = Timeouts { connect: short, idle: short };
+    let timeouts = Timeouts { connect: short, idle: short, whole: short * 5 };
     let retry = RetryPolicy { retries: 0, ..RetryPolicy::default() };
     let client = Client::new(ClientConfig { timeouts, retry, ..config() });
     let start = Instant::now();

@@ -34,7 +34,7 @@ fn what_is_not_there() {
     );
     assert_eq!(client.head_manifest(&missing).unwrap(), None);
     assert!(!client.check_read(&missing).unwrap());
-    assert!(!client.has_blob(&missing, Digest::of(b"x")).unwrap());
+    assert!(!client.has_blob(&missing, &descriptor(b"x")).unwrap());
     assert_eq!(registry.count(Kind::ManifestGet), 1, "a 404 is not tried again");
 }
 

@@ -13,7 +13,7 @@ use super::*;
 fn there_and_back(client: &Client, host: &str) {
     let app = reference(host, "me/app:v1");
     let layer = content(5_000_000);
-    assert!(!client.has_blob(&app, Digest::of(&layer)).unwrap());
+    assert!(!client.has_blob(&app, &descriptor(&layer)).unwrap());
     client.check_write(&app).unwrap();
     push(client, &app, &layer).unwrap();
     let mut upload = client.start_upload(&app).unwrap();
@@ -34,7 +34,7 @@ fn there_and_back(client: &Client, host: &str) {
 
     let other = reference(host, "me/other:v1");
     assert!(client.mount_blob(&other, Digest::of(&layer), "me/app").unwrap());
-    assert!(client.has_blob(&other, Digest::of(&layer)).unwrap());
+    assert!(client.has_blob(&other, &descriptor(&layer)).unwrap());
     assert!(!client.mount_blob(&other, Digest::of(b"none"), "me/app").unwrap());
     client.delete_manifest(&app).unwrap();
     assert!(!client.check_read(&app).unwrap());

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{invalid, throttle};
 
@@ -39,12 +40,38 @@ pub(super) struct Reply {
     pub rate: Option<u64>,
     /// No answer at all.
     pub hang_up: bool,
+    /// How it is sent otherwise.
+    pub manner: Manner,
+}
+
+/// How an answer is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// As one should.
+    Good,
+    /// Up to where it is cut, or not at all, and then nothing more.
+    Hang,
+    /// A byte at a time, with so many milliseconds between two.
+    Trickle(u64),
+    /// A body without an end.
+    Endless,
+    /// Headers without an end.
+    EndlessHeaders,
 }
 
 impl Reply {
     pub fn new(status: u16, body: Arc<Vec<u8>>) -> Self {
         let part = (0, body.len());
-        Self { status, headers: Vec::new(), body, part, cut: None, rate: None, hang_up: false }
+        Self {
+            status,
+            headers: Vec::new(),
+            body,
+            part,
+            cut: None,
+            rate: None,
+            hang_up: false,
+            manner: Manner::Good,
+        }
     }
 
     pub fn empty(status: u16) -> Self {
@@ -59,6 +86,11 @@ impl Reply {
 
     pub fn hang_up() -> Self {
         Self { hang_up: true, ..Self::empty(0) }
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| *known != name);
+        self
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -176,12 +208,39 @@ fn read_request<'a>(reader: &'a mut BufReader<TcpStream>) -> io::Result<Option<R
 /// False when the connection is to be closed.
 fn write_reply(writer: &mut TcpStream, reply: &Reply, head: bool, close: bool) -> io::Result<bool> {
     let (start, length) = reply.part;
+    if reply.manner == Manner::Hang && reply.cut.is_none() {
+        return until_closed(writer);
+    }
     let mut text = format!("HTTP/1.1 {} X\r\n", reply.status);
     for (name, value) in &reply.headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     if close {
         text.push_str("connection: close\r\n");
+    }
+    match reply.manner {
+        Manner::Trickle(pause) => {
+            text.push_str(&format!("content-length: {length}\r\n\r\n"));
+            let body = if head { &[][..] } else { &reply.body[start..start + length] };
+            for byte in text.as_bytes().iter().chain(body) {
+                writer.write_all(&[*byte])?;
+                std::thread::sleep(Duration::from_millis(pause));
+            }
+            return Ok(true);
+        }
+        Manner::Endless => {
+            writer.write_all(format!("{text}transfer-encoding: chunked\r\n\r\n").as_bytes())?;
+            loop {
+                writer.write_all(b"2000\r\n")?;
+                writer.write_all(&[b' '; 0x2000])?;
+                writer.write_all(b"\r\n")?;
+            }
+        }
+        Manner::EndlessHeaders => loop {
+            writer.write_all(text.as_bytes())?;
+            text = format!("x-more: {}\r\n", "x".repeat(1000));
+        },
+        Manner::Good | Manner::Hang => {}
     }
     text.push_str(&format!("content-length: {length}\r\n\r\n"));
     writer.write_all(text.as_bytes())?;
@@ -196,7 +255,15 @@ fn write_reply(writer: &mut TcpStream, reply: &Reply, head: bool, close: bool) -
             throttle(rate, piece.len());
         }
     }
+    if reply.manner == Manner::Hang {
+        return until_closed(writer);
+    }
     Ok(reply.cut.is_none())
+}
+
+/// Says nothing until the other side is gone.
+fn until_closed(stream: &mut TcpStream) -> io::Result<bool> {
+    io::copy(stream, &mut io::sink()).map(|_| false)
 }
 
 /// A line without its end; empty at the end of the stream.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::http::{Reply, Request};
+use super::http::{Manner, Reply, Request};
 use super::token::Refusal;
 use super::{Auth, Fault, Kind, Seen, Shared, State, digest};
 
@@ -76,7 +76,49 @@ fn faulty(shared: &Shared, request: &mut Request<'_>, route: &Route, fault: Opti
             reply
         }
         Some(Fault::NoRange) => good(shared, request, route, true),
+        Some(other) => lying(shared, request, route, other),
         None => good(shared, request, route, false),
+    }
+}
+
+/// Answers that no registry gives, or that never end.
+fn lying(shared: &Shared, request: &mut Request<'_>, route: &Route, fault: Fault) -> Reply {
+    let unheard = |request: &mut Request<'_>, reply| {
+        let _ = request.read_body(MAX_BODY);
+        reply
+    };
+    match fault {
+        Fault::Hang => unheard(request, Reply { manner: Manner::Hang, ..Reply::empty(0) }),
+        Fault::Page(status) => {
+            let page = "<!doctype html><title>Log in</title><p>Who are you?".repeat(9);
+            let reply = Reply::new(status, Arc::new(page.into_bytes()));
+            unheard(request, reply.with("content-type", "text/html; charset=utf-8"))
+        }
+        Fault::Empty(status) => unheard(request, Reply::empty(status)),
+        Fault::Redirect(status, to) => unheard(request, Reply::empty(status).with("location", to)),
+        Fault::Stall(bytes) => {
+            Reply { cut: Some(bytes), manner: Manner::Hang, ..good(shared, request, route, false) }
+        }
+        Fault::Trickle(pause) => {
+            Reply { manner: Manner::Trickle(pause), ..good(shared, request, route, false) }
+        }
+        Fault::WrongDigest => {
+            let reply = good(shared, request, route, false);
+            reply.without("docker-content-digest").with("docker-content-digest", digest(b"something else"))
+        }
+        Fault::Instead(status) => Reply { status, ..good(shared, request, route, false) },
+        Fault::Gzip => {
+            let reply = good(shared, request, route, false);
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let _ = std::io::Write::write_all(&mut packed, &reply.body);
+            let body = Arc::new(packed.finish().unwrap_or_default());
+            Reply { part: (0, body.len()), body, ..reply }.with("content-encoding", "gzip")
+        }
+        Fault::Endless => Reply { manner: Manner::Endless, ..good(shared, request, route, false) },
+        Fault::EndlessHeaders => {
+            Reply { manner: Manner::EndlessHeaders, ..good(shared, request, route, false) }
+        }
+        _ => Reply::hang_up(),
     }
 }
 
@@ -332,6 +374,9 @@ fn tags(state: &State, request: &Request<'_>, route: &Route) -> Reply {
         tags.truncate(page);
         let last = tags.last().copied().unwrap_or_default();
         link = Some(format!("</v2/{}/tags/list?n={page}&last={last}>; rel=\"next\"", route.repository));
+    }
+    if state.options.endless_pages && link.is_none() {
+        link = Some(format!("</v2/{}/tags/list>; rel=\"next\"", route.repository));
     }
     let body = serde_json::json!({ "name": route.repository, "tags": tags });
     let reply = Reply::new(200, Arc::new(body.to_string().into_bytes()));
