@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::MissingSubcommand => return help(),
         Err(error) => {
-            let _ = error.print();
+            usage(&error);
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
@@ -54,6 +54,27 @@ fn main() -> ExitCode {
             ui.error(&error);
             ExitCode::from(error.exit_code)
         }
+    }
+}
+
+/// Says what is wrong with what was typed, or the help that was asked for. What was typed may come from elsewhere.
+fn usage(error: &clap::Error) {
+    let painted = error.render().ansi().to_string();
+    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let arguments: Vec<String> = arguments.filter(|word| word.chars().any(ui::is_unsafe)).collect();
+    let plain = anstream::adapter::strip_str(&painted).to_string();
+    if arguments.is_empty() && !plain.chars().any(|c| c != '\n' && ui::is_unsafe(c)) {
+        let _ = error.print();
+        return;
+    }
+    // Before colours are taken out, which takes out parts of what was typed, too.
+    let values = arguments.iter().flat_map(|word| [Some(word.as_str()), word.split_once('=').map(|it| it.1)]);
+    let visible = values
+        .flatten()
+        .filter(|value| !value.is_empty())
+        .fold(painted, |text, value| text.replace(value, &ui::escaped(value)));
+    for line in anstream::adapter::strip_str(&visible).to_string().lines() {
+        let _ = writeln!(std::io::stderr(), "{}", ui::escaped(line));
     }
 }
 

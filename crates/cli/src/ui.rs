@@ -3,6 +3,7 @@
 //! The narrative goes to standard output, warnings and errors to standard error. Not here: what to say (the
 //! libraries' events and the verbs decide that).
 
+mod escape;
 mod foot;
 mod live;
 mod plain;
@@ -15,6 +16,8 @@ use events::{Event, Events};
 
 use crate::cli::Global;
 use crate::error::CommandError;
+pub use escape::{escaped, is_unsafe};
+use escape::{escaped_json, set_in};
 pub use style::{ERROR, HINT, Style, WARNING, bytes, duration, layer_name};
 
 /// Where all output of the program goes. Shared by all threads.
@@ -73,21 +76,29 @@ impl Ui {
         self.verbosity == Verbosity::Quiet
     }
 
-    /// The result of a verb: printed whatever the verbosity.
-    pub fn result(&self, text: &str) {
-        self.with_view(|view| view.out(text));
+    /// The result of a verb, a line: printed whatever the verbosity.
+    pub fn result(&self, line: &str) {
+        self.with_view(|view| view.out(line));
+    }
+
+    /// The result of a verb, line by line.
+    pub fn results<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
+        self.with_view(|view| lines.into_iter().for_each(|line| view.out(line.as_ref())));
+    }
+
+    /// The result of a verb as JSON.
+    pub fn json(&self, text: &str) {
+        self.with_view(|view| escaped_json(text).lines().for_each(|line| view.print(line)));
     }
 
     /// Prints a failure to standard error.
     pub fn error(&self, error: &CommandError) {
-        if let Some(detail) = &error.detail {
-            self.err(&events::without_secrets(detail.trim_end()));
-        }
-        let mark = self.errors.paint(style::ERROR, "error:");
-        self.err(&format!("{mark} {}", error.message()));
+        // Its lines are made by us, of what may be others'.
+        let detail = events::without_secrets(error.detail.as_deref().unwrap_or_default().trim_end());
+        detail.lines().for_each(|line| self.err(if looks_like_ours(line) { "  " } else { "" }, line));
+        self.marked(style::ERROR, "error:", &error.message());
         for hint in &error.hints {
-            let mark = self.errors.paint(style::HINT, "hint:");
-            self.err(&format!("{mark} {}", events::without_secrets(hint)));
+            self.marked(style::HINT, "hint:", &events::without_secrets(hint));
         }
     }
 
@@ -122,6 +133,7 @@ impl Ui {
     pub fn interrupted(&self, text: &str) {
         let Ok(mut view) = self.view.try_lock() else { return };
         let line = format!("{} {text}", self.errors.paint(style::ERROR, "error:"));
+        let line = self.errors.show(&line);
         match &mut *view {
             View::Plain(plain) => plain.err(&line),
             View::Live(live) => {
@@ -131,10 +143,17 @@ impl Ui {
         }
     }
 
-    fn err(&self, text: &str) {
+    /// A mark and a text to standard error.
+    fn marked(&self, ansi: anstyle::Style, mark: &str, text: &str) {
+        let text = format!("{} {text}", self.errors.paint(ansi, mark));
+        set_in(&text).iter().for_each(|line| self.err("", line));
+    }
+
+    fn err(&self, indent: &str, line: &str) {
+        let shown = format!("{indent}{}", self.errors.show(line));
         self.with_view(|view| match view {
-            View::Plain(plain) => plain.err(text),
-            View::Live(live) => live.err(text),
+            View::Plain(plain) => plain.err(&shown),
+            View::Live(live) => live.err(&shown),
         });
     }
 
@@ -154,12 +173,24 @@ impl Ui {
 }
 
 impl View {
-    fn out(&mut self, text: &str) {
+    fn out(&mut self, line: &str) {
         match self {
-            Self::Plain(plain) => plain.out(text),
-            Self::Live(live) => live.out(text),
+            Self::Plain(plain) => plain.out(line),
+            Self::Live(live) => live.out(line),
         }
     }
+
+    fn print(&mut self, shown: &str) {
+        match self {
+            Self::Plain(plain) => plain.print(shown),
+            Self::Live(live) => live.print(shown),
+        }
+    }
+}
+
+/// True for a line that a program (a CI system) or a person would take for one of ours.
+fn looks_like_ours(line: &str) -> bool {
+    ["error:", "warning:", "hint:", "::", "##[", "===>", "--->"].iter().any(|start| line.starts_with(start))
 }
 
 impl Events for Ui {
@@ -168,8 +199,7 @@ impl Events for Ui {
             return;
         }
         if let Event::Warning { text } = event {
-            let mark = self.errors.paint(style::WARNING, "warning:");
-            return self.err(&format!("{mark} {}", events::without_secrets(text)));
+            return self.marked(style::WARNING, "warning:", &events::without_secrets(text));
         }
         without_secrets(event, |event| {
             self.with_view(|view| match view {

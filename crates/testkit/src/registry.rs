@@ -97,6 +97,8 @@ pub enum Fault {
     Trickle(u64),
     /// A page of HTML with this status: what a proxy or a login puts in the registry's place.
     Page(u16),
+    /// This status with this message, as registries put it.
+    Says(u16, String),
     /// Nothing but this status.
     Empty(u16),
     /// The status of a redirect, to this URL.

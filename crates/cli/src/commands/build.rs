@@ -177,7 +177,7 @@ pub fn run(context: &Context<'_>, args: &BuildArgs) -> Result<ExitCode, CommandE
             .map_err(|error| explain::failure(error, context.ui.is_quiet()))?;
         context.ui.finish();
         context.ui.take_stdout();
-        context.ui.result(&dry_run::text(&found, format)?);
+        dry_run::print(context.ui, &found, format)?;
         return Ok(ExitCode::SUCCESS);
     }
     let outcome = platform::build::build(&request, context.ui)

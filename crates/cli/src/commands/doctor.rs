@@ -10,7 +10,7 @@ use sandbox::{Check, Probe};
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::{Style, bytes};
+use crate::ui::{Style, bytes, escaped};
 
 /// Say what this machine can do, and what to change
 ///
@@ -49,7 +49,7 @@ pub fn run(context: &Context<'_>, args: &DoctorArgs) -> Result<ExitCode, Command
     lines.push(String::new());
     lines.push(conclusion(&probe, good).to_owned());
     context.ui.finish();
-    context.ui.result(&lines.join("\n"));
+    context.ui.results(lines.join("\n").split('\n'));
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -164,11 +164,11 @@ fn line(style: Style, mark: Mark, name: &str, text: &str) -> String {
         Mark::Remark => style.paint(crate::ui::WARNING, "note"),
         Mark::Bad => style.paint(crate::ui::ERROR, "bad "),
     };
-    format!("{mark}  {name:<11} {text}")
+    format!("{mark}  {name:<11} {}", escaped(text))
 }
 
 fn hint(style: Style, text: &str) -> String {
-    format!("\n{:>18}{} {text}", "", style.paint(crate::ui::HINT, "hint:"))
+    format!("\n{:>18}{} {}", "", style.paint(crate::ui::HINT, "hint:"), escaped(text))
 }
 
 #[cfg(test)]

@@ -49,11 +49,14 @@ pub fn run(context: &Context<'_>, args: &InspectArgs) -> Result<ExitCode, Comman
     let sources = Sources { store: context.store()?, client: args.registry.client(context)? };
     let inspection = inspect(&sources.open(&name, &platform).map_err(|error| not_had(&name, error))?)?;
     context.ui.finish();
-    context.ui.result(&match args.output {
+    let name = name.to_string();
+    match args.output {
         Format::Json => {
-            serde_json::to_string_pretty(&Named { name: name.to_string(), inspection: &inspection })?
+            context.ui.json(&serde_json::to_string_pretty(&Named { name, inspection: &inspection })?)
         }
-        Format::Human => human::show(context.ui.style(), &name.to_string(), &inspection),
-    });
+        Format::Human => {
+            context.ui.results(human::show(context.ui.style(), &name, &inspection).split('\n'));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

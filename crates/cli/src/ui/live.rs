@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use events::{Event, Phase, Transfer};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::escape::escaped;
 use super::foot::Foot;
 use super::plain::{Lines, phase_line, step_line};
 use super::style::{Style, without_colors};
@@ -43,25 +44,26 @@ impl Live {
     }
 
     /// Writes a line above the moving part.
-    pub fn out(&mut self, text: &str) {
+    pub fn out(&mut self, line: &str) {
+        let shown = self.style.show(line).into_owned();
+        self.print(&shown);
+    }
+
+    /// Writes above it what is fit for a terminal already.
+    pub fn print(&mut self, shown: &str) {
         let stamp = self.style.stamp();
         self.bars.suspend(|| {
             let mut out = std::io::stdout().lock();
-            for line in text.lines() {
-                let _ = writeln!(out, "{stamp}{line}");
-            }
+            let _ = writeln!(out, "{stamp}{shown}");
             let _ = out.flush();
         });
     }
 
     /// The same on standard error.
-    pub fn err(&mut self, text: &str) {
+    pub fn err(&mut self, shown: &str) {
         let stamp = self.style.stamp();
         self.bars.suspend(|| {
-            let mut err = std::io::stderr().lock();
-            for line in text.lines() {
-                let _ = writeln!(err, "{stamp}{line}");
-            }
+            let _ = writeln!(std::io::stderr().lock(), "{stamp}{shown}");
         });
     }
 
@@ -126,7 +128,7 @@ impl Live {
     fn module_started(&mut self, phase: Phase, id: &str, version: &str) {
         self.flush_output();
         if let Some(bar) = self.phases.get(&phase) {
-            bar.set_message(format!("{} {id} {version}", phase.name()));
+            bar.set_message(escaped(&format!("{} {id} {version}", phase.name())).into_owned());
         }
         if matches!(phase, Phase::Build | Phase::Generate | Phase::Extend) {
             self.out(&format!(
@@ -139,7 +141,7 @@ impl Live {
 
     fn step_started(&mut self, place: &str, text: &str) {
         if let Some(bar) = self.phases.get(&Phase::Extend) {
-            bar.set_message(format!("{} {place}", Phase::Extend.name()));
+            bar.set_message(escaped(&format!("{} {place}", Phase::Extend.name())).into_owned());
         }
         self.out(&format!("{place} {text}"));
     }
@@ -208,11 +210,11 @@ fn add_bar(bars: &MultiProgress, kind: Transfer, id: &str, total: Option<u64>) -
         Transfer::Pack => "layer",
         Transfer::Push => "push",
     };
-    let id = id.strip_prefix("sha256:").map_or(id, |hex| &hex[..hex.len().min(12)]);
+    let id = id.strip_prefix("sha256:").map_or(id, |hex| hex.get(..12).unwrap_or(hex));
     // Before anything is set: a bar of its own draws itself wherever the cursor is.
     let bar = bars.add(bar);
     bar.set_style(template(text));
-    bar.set_message(format!("{verb} {}", super::style::layer_name(id)));
+    bar.set_message(escaped(&format!("{verb} {}", super::style::layer_name(id))).into_owned());
     bar
 }
 

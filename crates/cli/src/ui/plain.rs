@@ -35,27 +35,26 @@ impl Plain {
     }
 
     /// Writes a line to standard output. A reader that went away is no reason to stop a build.
-    pub fn out(&mut self, text: &str) {
+    pub fn out(&mut self, line: &str) {
+        let shown = self.style.show(line).into_owned();
+        self.print(&shown);
+    }
+
+    /// Writes to standard output what is fit for it already.
+    pub fn print(&mut self, shown: &str) {
         if self.to_stderr {
-            return self.err(text);
+            return self.err(shown);
         }
         self.flush();
-        let stamp = self.style.stamp();
         let mut out = std::io::stdout().lock();
-        for line in text.lines() {
-            let _ = writeln!(out, "{stamp}{line}");
-        }
+        let _ = writeln!(out, "{}{shown}", self.style.stamp());
         let _ = out.flush();
     }
 
-    /// Writes a line to standard error.
-    pub fn err(&mut self, text: &str) {
+    /// Writes to standard error what is fit for it already.
+    pub fn err(&mut self, shown: &str) {
         self.flush();
-        let stamp = self.style.stamp();
-        let mut err = std::io::stderr().lock();
-        for line in text.lines() {
-            let _ = writeln!(err, "{stamp}{line}");
-        }
+        let _ = writeln!(std::io::stderr().lock(), "{}{shown}", self.style.stamp());
     }
 
     /// Writes what is left of an unfinished line.
@@ -101,7 +100,8 @@ impl Plain {
 fn write_output(style: Style, to_stderr: bool, phase: Phase, line: &[u8]) {
     let mut out: Box<dyn std::io::Write> =
         if to_stderr { Box::new(std::io::stderr().lock()) } else { Box::new(std::io::stdout().lock()) };
-    let _ = write!(out, "{}{} ", style.stamp(), style.dim(&format!("[{}]", phase.name())));
+    let mark = style.dim(&format!("[{}]", phase.name()));
+    let _ = write!(out, "{}{} ", style.stamp(), style.show(&mark));
     let _ = if style.color { out.write_all(line) } else { out.write_all(&without_colors(line)) };
     let _ = out.write_all(b"\n");
     let _ = out.flush();

@@ -1,8 +1,13 @@
 //! Colours, times and sizes as text.
 
+use std::borrow::Cow;
+use std::hash::BuildHasher as _;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style as Ansi};
+
+use super::escape::escaped;
 
 pub const ERROR: Ansi = AnsiColor::Red.on_default().bold();
 pub const WARNING: Ansi = AnsiColor::Yellow.on_default().bold();
@@ -21,9 +26,25 @@ pub struct Style {
 }
 
 impl Style {
-    /// The text in that style, or as it is where there are no colours.
+    /// The text in that style, or as it is where there are no colours: for [`Style::show`] or a part of what it is given.
     pub fn paint(self, ansi: Ansi, text: &str) -> String {
-        if self.color { format!("{ansi}{text}{ansi:#}") } else { text.to_owned() }
+        if !self.color {
+            return text.to_owned();
+        }
+        let mark = mark();
+        format!("{mark}{ansi}{mark}{text}{mark}{ansi:#}{mark}")
+    }
+
+    /// One line as it is printed: what was painted in its colours, everything else as text and nothing but text. All that
+    /// goes to a terminal and is not a program's own output passes here.
+    pub fn show(self, line: &str) -> Cow<'_, str> {
+        if !self.color {
+            return escaped(line);
+        }
+        // Between two marks there is what we made, and outside of them whatever there is.
+        let parts = line.split(mark()).enumerate();
+        let shown = parts.map(|(number, part)| if number % 2 == 1 { part.into() } else { escaped(part) });
+        Cow::Owned(shown.collect())
     }
 
     /// Something that went well, or the name of what was made.
@@ -57,6 +78,15 @@ impl Style {
             now.subsec_micros()
         )
     }
+}
+
+/// What stands around our own control characters until they are printed. Nobody else can know it.
+fn mark() -> &'static str {
+    static MARK: OnceLock<String> = OnceLock::new();
+    MARK.get_or_init(|| {
+        let random = std::hash::RandomState::new();
+        format!("\x1b{:016x}{:016x};", random.hash_one(0), random.hash_one(1))
+    })
 }
 
 /// A size for people: `0 B`, `12.3 kB`, `1.3 GB` (powers of ten).
@@ -119,6 +149,14 @@ pub fn layer_name(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_painted_has_colours() {
+        let style = Style { color: true, timestamps: false };
+        let line = format!("a\x1b[31m {} b\x1b[0m", style.good("c\x1b[1m"));
+        assert_eq!(style.show(&line), "a\\x1b[31m \x1b[1m\x1b[32mc\\x1b[1m\x1b[0m b\\x1b[0m");
+        assert_eq!(Style::default().show(&Style::default().good("a\x07")), "a\\x07");
+    }
 
     #[test]
     fn sizes_and_times() {

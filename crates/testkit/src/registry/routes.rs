@@ -94,6 +94,7 @@ fn lying(shared: &Shared, request: &mut Request<'_>, route: &Route, fault: Fault
             let reply = Reply::new(status, Arc::new(page.into_bytes()));
             unheard(request, reply.with("content-type", "text/html; charset=utf-8"))
         }
+        Fault::Says(status, text) => unheard(request, Reply::error(status, &text, &text)),
         Fault::Empty(status) => unheard(request, Reply::empty(status)),
         Fault::Redirect(status, to) => unheard(request, Reply::empty(status).with("location", to)),
         Fault::Stall(bytes) => {

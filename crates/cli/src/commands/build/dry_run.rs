@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use platform::build::{DryDockerfile, DryRun, Fate, Participant, StepState};
 
 use crate::error::CommandError;
+use crate::ui::Ui;
 
 /// How a plan is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,15 +15,16 @@ pub enum Format {
     Json,
 }
 
-/// What is printed of a plan.
-pub fn text(found: &DryRun, format: Format) -> Result<String, CommandError> {
+/// Prints a plan.
+pub fn print(ui: &Ui, found: &DryRun, format: Format) -> Result<(), CommandError> {
     match format {
-        Format::Text => Ok(human(found)),
-        Format::Json => Ok(serde_json::to_string_pretty(found)?),
+        Format::Text => ui.results(human(found)),
+        Format::Json => ui.json(&serde_json::to_string_pretty(found)?),
     }
+    Ok(())
 }
 
-fn human(found: &DryRun) -> String {
+fn human(found: &DryRun) -> Vec<String> {
     let switched = if found.switched { "  (an extension switches to it)" } else { "" };
     let mut lines =
         vec![format!("builder    {}", found.builder), format!("run image  {}{switched}", found.run_image)];
@@ -40,7 +42,7 @@ fn human(found: &DryRun) -> String {
         lines.push(format!("  {}: provided by {provided}, required by {required}", line.name));
     }
     found.dockerfiles.iter().for_each(|file| dockerfile(file, &mut lines));
-    lines.join("\n")
+    lines
 }
 
 fn participant(member: &Participant) -> String {
@@ -118,7 +120,7 @@ mod tests {
                 },
             ],
         };
-        insta::assert_snapshot!(human(&found), @r"
+        insta::assert_snapshot!(human(&found).join("\n"), @r"
         builder    example/builder:22
         run image  example/run:22  (an extension switches to it)
         extensions
@@ -138,6 +140,6 @@ mod tests {
         example/apt/run.Dockerfile  (ignored: a later extension switches the run image)
                     1  FROM other
         ");
-        assert!(text(&found, Format::Json).unwrap().contains("\"state\": \"cached\""));
+        assert!(serde_json::to_string(&found).unwrap().contains("\"state\":\"cached\""));
     }
 }

@@ -18,6 +18,7 @@ use platform::source::SourceError;
 use platform::unavailable::Unavailable;
 
 use crate::error::{CommandError, FULL_DISK};
+use crate::ui::{escaped, is_unsafe};
 
 /// Lines of a program's output that an error shows.
 const TAIL: usize = 30;
@@ -200,13 +201,15 @@ pub fn snippet(error: &ParseError) -> Option<String> {
     let number = place.line.to_string();
     let margin = " ".repeat(number.len());
     // The text is somebody else's: it must not speak to the terminal.
-    let line: String = place.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = place.text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
     let left = line.chars().count().saturating_sub(place.column - 1);
     let carets = "^".repeat(place.span.len().clamp(1, left.max(1)));
     let indent = " ".repeat(place.column - 1);
     Some(format!(
         "{margin}--> {}:{}:{}\n{margin} |\n{number} | {line}\n{margin} | {indent}{carets}",
-        error.file, place.line, place.column
+        escaped(&error.file.to_string()),
+        place.line,
+        place.column
     ))
 }
 
@@ -239,7 +242,7 @@ fn verdict_line(member: &Member, width: usize) -> String {
     };
     let optional = if member.element.optional { "optional" } else { "" };
     let line = format!("  {word:<5}  {:<width$}  {optional:<8}  {reason}", member.element.module.to_string());
-    line.trim_end().to_owned()
+    escaped(line.trim_end()).into_owned()
 }
 
 /// The last lines of what a program printed, or nothing when it was silent.
@@ -251,7 +254,7 @@ fn output(name: &str, bytes: &[u8]) -> Option<String> {
         return None;
     }
     let shown: Vec<String> = lines.iter().map(|line| format!("  | {line}").trim_end().to_owned()).collect();
-    Some(format!("output of {name}\n{}", shown.join("\n")))
+    Some(format!("output of {}\n{}", escaped(name), shown.join("\n")))
 }
 
 #[cfg(test)]

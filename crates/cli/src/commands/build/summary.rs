@@ -38,7 +38,7 @@ pub fn print(ui: &Ui, args: &BuildArgs, outcome: &Outcome) {
     lines.push(format!("  {}", outcome.digest));
     lines.push(String::new());
     lines.push(next_step(args, outcome));
-    ui.result(&lines.join("\n"));
+    ui.results(&lines);
 }
 
 /// A name in the local store as a person types it, any other as it is.

@@ -101,7 +101,7 @@ pub fn run(context: &Context<'_>, args: &CreateArgs) -> Result<ExitCode, Command
     };
     let created = create(&request, context.ui).map_err(failure)?;
     context.ui.finish();
-    context.ui.result(&summary(context, &request, &created));
+    context.ui.results(summary(context, &request, &created));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -120,22 +120,22 @@ fn build_config_dir(variable: Option<OsString>) -> Result<PathBuf, CommandError>
     }
 }
 
-fn summary(context: &Context<'_>, request: &CreateRequest, created: &Created) -> String {
+fn summary(context: &Context<'_>, request: &CreateRequest, created: &Created) -> Vec<String> {
     let name = match &request.destination {
         ImageName::Plain(reference) | ImageName::Registry(reference) => reference.familiar(),
         name => name.to_string(),
     };
     if context.ui.is_quiet() {
-        return pinned(&request.destination, created.image.digest());
+        return vec![pinned(&request.destination, created.image.digest())];
     }
-    let modules: Vec<String> = created.modules.iter().map(|module| format!("  {module}")).collect();
-    let lifecycle = created.lifecycle.as_ref().map(|version| format!("\nLifecycle\n  {version}"));
-    format!(
-        "Buildpacks\n{}{}\nBuilder\n  {name}\n  {}\nBuild with it:  pannier build my-app --builder {name}",
-        modules.join("\n"),
-        lifecycle.unwrap_or_default(),
-        created.image.digest(),
-    )
+    let mut lines = vec!["Buildpacks".to_owned()];
+    lines.extend(created.modules.iter().map(|module| format!("  {module}")));
+    if let Some(version) = &created.lifecycle {
+        lines.extend(["Lifecycle".to_owned(), format!("  {version}")]);
+    }
+    lines.extend(["Builder".to_owned(), format!("  {name}"), format!("  {}", created.image.digest())]);
+    lines.push(format!("Build with it:  pannier build my-app --builder {name}"));
+    lines
 }
 
 /// What a person needs to know of a builder that could not be made.

@@ -57,14 +57,17 @@ pub fn run(context: &Context<'_>, args: &InspectArgs) -> Result<ExitCode, Comman
         .hint(format!("`pannier inspect {name}` shows what it is")));
     };
     context.ui.finish();
-    context.ui.result(&match args.output {
-        Format::Json => serde_json::to_string_pretty(&Named {
-            name: name.to_string(),
-            digest: image.digest,
-            platform: image.platform.clone(),
-            builder,
-        })?,
-        Format::Human => human::show_builder(context.ui.style(), &name.to_string(), &image, builder),
-    });
+    let name = name.to_string();
+    match args.output {
+        Format::Json => {
+            let platform = image.platform.clone();
+            let named = Named { name, digest: image.digest, platform, builder };
+            context.ui.json(&serde_json::to_string_pretty(&named)?);
+        }
+        Format::Human => {
+            let text = human::show_builder(context.ui.style(), &name, &image, builder);
+            context.ui.results(text.split('\n'));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::commands::Format;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::bytes;
+use crate::ui::{bytes, escaped};
 
 /// List the images of the local store
 #[derive(Debug, Args)]
@@ -26,12 +26,13 @@ pub struct ListArgs {
 /// Lists.
 pub fn run(context: &Context<'_>, args: &ListArgs) -> Result<ExitCode, CommandError> {
     let entries = context.store()?.list()?;
-    context.ui.result(&match args.output {
-        Format::Json => json(&entries)?,
-        Format::Human if context.ui.is_quiet() => names(&entries),
-        Format::Human if entries.is_empty() => "no images".to_owned(),
-        Format::Human => table(&entries),
-    });
+    match args.output {
+        Format::Json => context.ui.json(&json(&entries)?),
+        // A script reads nothing from nothing.
+        Format::Human if context.ui.is_quiet() => context.ui.results(entries.iter().map(familiar)),
+        Format::Human if entries.is_empty() => context.ui.result("no images"),
+        Format::Human => context.ui.results(table(&entries).split('\n')),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -57,10 +58,6 @@ fn json(entries: &[Entry]) -> Result<String, CommandError> {
     Ok(serde_json::to_string_pretty(&shown)?)
 }
 
-fn names(entries: &[Entry]) -> String {
-    entries.iter().map(familiar).collect::<Vec<_>>().join("\n")
-}
-
 fn table(entries: &[Entry]) -> String {
     let header = ["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE"].map(str::to_owned);
     let rows = entries.iter().map(|entry| {
@@ -81,6 +78,7 @@ fn table(entries: &[Entry]) -> String {
             entry.size.map_or_else(unknown, bytes),
         ]
     });
+    let rows = rows.map(|row| row.map(|cell| escaped(&cell).into_owned()));
     let rows: Vec<[String; 5]> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 5] = std::array::from_fn(width);

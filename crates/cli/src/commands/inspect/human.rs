@@ -3,7 +3,7 @@
 use cnb::group::OrderGroup;
 use platform::inspect::{App, Builder, Inspection, LayerInfo, LayerKind, Module, ProcessInfo};
 
-use crate::ui::{Style, bytes};
+use crate::ui::{Style, bytes, escaped};
 
 /// The text.
 pub fn show(style: Style, name: &str, image: &Inspection) -> String {
@@ -70,12 +70,13 @@ impl Text {
     /// A line, unless there is nothing to say.
     fn fact(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
-            self.lines.push(format!("  {name:<11} {}", one_line(value)));
+            self.lines.push(format!("  {name:<11} {}", escaped(value)));
         }
     }
 
     fn columns<const N: usize>(&mut self, rows: Vec<[String; N]>) {
-        let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| one_line(&cell))).collect();
+        let rows: Vec<[String; N]> =
+            rows.into_iter().map(|row| row.map(|cell| escaped(&cell).into_owned())).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: [usize; N] = std::array::from_fn(width);
         for row in &rows {
@@ -184,11 +185,6 @@ fn kind(kind: LayerKind) -> &'static str {
     }
 }
 
-/// Labels come from strangers: no control character of theirs reaches a terminal.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use platform::inspect::{Base, RunImage};
@@ -272,8 +268,8 @@ mod tests {
           samples/web  0.1
 
         Processes
-          web (default)  bash -c [31m serve         samples/web
-          worker         bash -c [31m serve  shell  samples/web
+          web (default)  bash -c\x1b[31m serve         samples/web
+          worker         bash -c\x1b[31m serve  shell  samples/web
 
         Build
           launcher    1.0
@@ -284,7 +280,7 @@ mod tests {
           buildpack  1.2 MB  2d711642b726  samples/web:deps
 
         Labels
-          maintainer  me you
+          maintainer  me\nyou
         ");
     }
 }

@@ -5,6 +5,8 @@ use dockerfile::apply::ApplyError;
 use lifecycle::generate::GenerateError;
 use platform::build::BuildError;
 
+use crate::ui::{escaped, is_unsafe};
+
 /// An extension's `bin/generate` failed.
 const GENERATE_FAILED: u8 = 91;
 /// What an extension generated cannot be used.
@@ -59,7 +61,7 @@ fn snippet(error: &SourceError) -> String {
     let number = line.to_string();
     let margin = " ".repeat(number.len());
     // The text is an extension's: it must not speak to the terminal.
-    let text: String = error.source_line().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text: String = error.source_line().chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
     let left = text.trim_end().chars().count().saturating_sub(column - 1);
     let span = &error.text()[error.span()];
     let wanted = span.lines().next().unwrap_or_default().trim_end().chars().count();
@@ -67,7 +69,7 @@ fn snippet(error: &SourceError) -> String {
     let indent = " ".repeat(column - 1);
     format!(
         "{margin}--> {}:{line}:{column}\n{margin} |\n{number} | {text}\n{margin} | {indent}{carets}",
-        error.file()
+        escaped(error.file())
     )
 }
 
