@@ -1,13 +1,16 @@
 //! Variables and quotes in the arguments of instructions, as Docker's own shell lexer has them.
 //!
 //! `$x`, `${x}`, `${x:-word}`, `${x-word}`, `${x:+word}`, `${x+word}`, `${x:?word}`, `${x?word}`, and the pattern forms
-//! `${x#p}`, `${x##p}`, `${x%p}`, `${x%%p}`, `${x/p/r}`, `${x//p/r}`; words nest. Not here: which variables there are, and
-//! which instructions expand.
+//! `${x#p}`, `${x##p}`, `${x%p}`, `${x%%p}`, `${x/p/r}`, `${x//p/r}`; words nest. What they come to is bounded. Not here:
+//! which variables there are, and which instructions expand.
 
+mod budget;
 mod pattern;
 
 use std::iter::Peekable;
 use std::str::Chars;
+
+pub(crate) use budget::Budget;
 
 /// Says what a variable's value is; none when it is not set.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -66,38 +69,71 @@ pub enum ExpandError {
     /// Words within words within words.
     #[error("variables are nested too deeply")]
     Depth,
+    /// Variables of variables of variables.
+    #[error("the variables of this file come to too much, expected at most {} bytes in all", budget::BYTES)]
+    Size,
+    /// A pattern with many stars over a long value.
+    #[error("the pattern of `${{{name}}}` takes too long: expected a shorter pattern or value")]
+    Work {
+        /// The variable.
+        name: String,
+    },
+}
+
+/// What an expansion works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Variables<'a> {
+    pub(crate) lookup: Lookup<'a>,
+    /// The Dockerfile's escape character.
+    pub(crate) escape: char,
+    /// What all expansions of the Dockerfile together may come to.
+    pub(crate) budget: &'a Budget,
+}
+
+impl Variables<'_> {
+    fn get(&self, name: &str) -> Result<Option<String>, ExpandError> {
+        let value = (self.lookup)(name);
+        self.budget.copied(value.as_deref().unwrap_or_default())?;
+        Ok(value)
+    }
 }
 
 /// Expands the variables of one word and takes its quotes away. `escape` is the Dockerfile's escape character.
 ///
 /// # Errors
-/// What is not closed, an unknown modifier, and a variable that must be set and is not.
+/// What is not closed, an unknown modifier, a variable that must be set and is not, and what grows beyond 4 MiB.
 pub fn expand(text: &str, lookup: Lookup<'_>, escape: char) -> Result<String, ExpandError> {
-    Ok(Lexer::new(text, lookup, escape, Mode::default()).run()?.text)
+    expand_word(text, Variables { lookup, escape, budget: &Budget::default() })
+}
+
+/// The same within a budget.
+pub(crate) fn expand_word(text: &str, variables: Variables<'_>) -> Result<String, ExpandError> {
+    Ok(Lexer::new(text, variables, Mode::default()).run()?.text)
 }
 
 /// Expands the variables of a text and splits it at the spaces that are not quoted, those of variables included.
-pub(crate) fn expand_words(text: &str, lookup: Lookup<'_>, escape: char) -> Result<Vec<String>, ExpandError> {
-    Ok(Lexer::new(text, lookup, escape, Mode::default()).run()?.words)
+pub(crate) fn expand_words(text: &str, variables: Variables<'_>) -> Result<Vec<String>, ExpandError> {
+    Ok(Lexer::new(text, variables, Mode::default()).run()?.words)
 }
 
 /// Expands the variables of a text in which quotes are just letters: a here-document.
-pub(crate) fn expand_text(text: &str, lookup: Lookup<'_>, escape: char) -> Result<String, ExpandError> {
+pub(crate) fn expand_text(text: &str, variables: Variables<'_>) -> Result<String, ExpandError> {
     let mode = Mode { quotes: Quotes::Letters, ..Mode::default() };
-    Ok(Lexer::new(text, lookup, escape, mode).run()?.text)
+    Ok(Lexer::new(text, variables, mode).run()?.text)
 }
 
 /// Expands the variables of a line for people: quotes and escapes stay, and so do variables that are not set.
-pub(crate) fn expand_shown(text: &str, lookup: Lookup<'_>, escape: char) -> Result<String, ExpandError> {
+pub(crate) fn expand_shown(text: &str, variables: Variables<'_>) -> Result<String, ExpandError> {
     let mode = Mode { quotes: Quotes::Keep, keep_escapes: true, keep_unset: true };
-    Ok(Lexer::new(text, lookup, escape, mode).run()?.text)
+    Ok(Lexer::new(text, variables, mode).run()?.text)
 }
 
 /// The words of a line in which no variable is set, with their quotes and escapes when `raw`.
 pub(crate) fn words(text: &str, raw: bool) -> Result<Vec<String>, ExpandError> {
     let quotes = if raw { Quotes::Keep } else { Quotes::Strip };
     let mode = Mode { quotes, keep_escapes: raw, keep_unset: true };
-    Ok(Lexer::new(text, &|_| None, '\\', mode).run()?.words)
+    let variables = Variables { lookup: &|_| None, escape: '\\', budget: &Budget::default() };
+    Ok(Lexer::new(text, variables, mode).run()?.words)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,15 +186,14 @@ impl Read {
 
 struct Lexer<'a> {
     chars: Peekable<Chars<'a>>,
-    lookup: Lookup<'a>,
-    escape: char,
+    variables: Variables<'a>,
     mode: Mode,
     depth: usize,
 }
 
 impl<'a> Lexer<'a> {
-    fn new(text: &'a str, lookup: Lookup<'a>, escape: char, mode: Mode) -> Self {
-        Self { chars: text.chars().peekable(), lookup, escape, mode, depth: 0 }
+    fn new(text: &'a str, variables: Variables<'a>, mode: Mode) -> Self {
+        Self { chars: text.chars().peekable(), variables, mode, depth: 0 }
     }
 
     fn run(mut self) -> Result<Read, ExpandError> {
@@ -192,7 +227,7 @@ impl<'a> Lexer<'a> {
                 '"' if self.mode.quotes != Quotes::Letters => {
                     self.double_quoted(keep_escapes)?.chars().for_each(|ch| read.add_raw(ch));
                 }
-                ch if ch == self.escape => {
+                ch if ch == self.variables.escape => {
                     if keep_escapes {
                         read.add_raw(ch);
                     }
@@ -239,11 +274,11 @@ impl<'a> Lexer<'a> {
                 None => return Err(ExpandError::Quote { quote: '"' }),
                 Some('"') => return Ok(self.quoted('"', text)),
                 Some('$') => text.push_str(&self.dollar()?),
-                Some(ch) if ch == self.escape => {
+                Some(ch) if ch == self.variables.escape => {
                     if keep_escapes {
                         text.push(ch);
                     }
-                    let escape = self.escape;
+                    let escape = self.variables.escape;
                     match self.chars.next_if(|next| matches!(next, '"' | '$') || *next == escape) {
                         Some(next) => text.push(next),
                         // It is a letter before anything else; once, when it is kept anyway.
@@ -260,14 +295,20 @@ impl<'a> Lexer<'a> {
         if self.mode.quotes == Quotes::Keep { format!("{quote}{text}{quote}") } else { text }
     }
 
-    /// What follows a `$`.
+    /// What follows a `$`, within the budget.
     fn dollar(&mut self) -> Result<String, ExpandError> {
+        let text = self.substituted()?;
+        self.variables.budget.take(&text)?;
+        Ok(text)
+    }
+
+    fn substituted(&mut self) -> Result<String, ExpandError> {
         if self.chars.next_if_eq(&'{').is_none() {
             let name = self.name();
             if name.is_empty() {
                 return Ok("$".to_owned());
             }
-            return Ok(match (self.lookup)(&name) {
+            return Ok(match self.variables.get(&name)? {
                 Some(value) => value,
                 None if self.mode.keep_unset => format!("${name}"),
                 None => String::new(),
@@ -281,7 +322,7 @@ impl<'a> Lexer<'a> {
         let name = self.name();
         let Some(modifier) = self.chars.next() else { return Err(ExpandError::Brace { name }) };
         match modifier {
-            '}' => Ok(match (self.lookup)(&name) {
+            '}' => Ok(match self.variables.get(&name)? {
                 Some(value) => value,
                 None if self.mode.keep_unset => format!("${{{name}}}"),
                 None => String::new(),
@@ -303,7 +344,7 @@ impl<'a> Lexer<'a> {
         let keep = self.mode.keep_escapes;
         let Some(word) = self.until(Some('}'), keep)? else { return Err(ExpandError::Brace { name }) };
         let word = word.text;
-        let value = (self.lookup)(&name);
+        let value = self.variables.get(&name)?;
         if value.is_none() && self.mode.keep_unset {
             let colon = if colon { ":" } else { "" };
             return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
@@ -327,7 +368,7 @@ impl<'a> Lexer<'a> {
     /// `${name#pattern}` and `${name%pattern}`; doubled they take the longest match.
     fn trimmed(&mut self, name: String, end: char) -> Result<String, ExpandError> {
         let Some(word) = self.until(Some('}'), true)? else { return Err(ExpandError::Brace { name }) };
-        let value = (self.lookup)(&name);
+        let value = self.variables.get(&name)?;
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}{end}{}}}", word.text));
         }
@@ -335,13 +376,15 @@ impl<'a> Lexer<'a> {
             Some(rest) => (rest, true),
             None => (word.text.as_str(), false),
         };
-        let pattern = pattern::Pattern::new(text)
-            .ok_or_else(|| ExpandError::Pattern { name, pattern: text.to_owned() })?;
+        let Some(pattern) = pattern::Pattern::new(text) else {
+            return Err(ExpandError::Pattern { name, pattern: text.to_owned() });
+        };
         let letters: Vec<char> = value.unwrap_or_default().chars().collect();
-        Ok(match end {
-            '#' => pattern.without_prefix(&letters, longest),
-            _ => pattern.without_suffix(&letters, longest),
-        })
+        let trimmed = match end {
+            '#' => pattern.without_prefix(&letters, longest, self.variables.budget),
+            _ => pattern.without_suffix(&letters, longest, self.variables.budget),
+        };
+        trimmed.ok_or(ExpandError::Work { name })
     }
 
     /// `${name/pattern/replacement}`; with a doubled first slash all matches are replaced.
@@ -349,15 +392,16 @@ impl<'a> Lexer<'a> {
         let all = self.chars.next_if_eq(&'/').is_some();
         let Some(text) = self.until(Some('/'), true)? else { return Err(ExpandError::Slash { name }) };
         let Some(with) = self.until(Some('}'), true)? else { return Err(ExpandError::Brace { name }) };
-        let value = (self.lookup)(&name);
+        let value = self.variables.get(&name)?;
         if value.is_none() && self.mode.keep_unset {
             let slashes = if all { "//" } else { "/" };
             return Ok(format!("${{{name}{slashes}{}/{}}}", text.text, with.text));
         }
-        let pattern =
-            pattern::Pattern::new(&text.text).ok_or(ExpandError::Pattern { name, pattern: text.text })?;
+        let Some(pattern) = pattern::Pattern::new(&text.text) else {
+            return Err(ExpandError::Pattern { name, pattern: text.text });
+        };
         let letters: Vec<char> = value.unwrap_or_default().chars().collect();
-        Ok(pattern.replace(&letters, &with.text, all))
+        pattern.replace(&letters, &with.text, all, self.variables.budget).ok_or(ExpandError::Work { name })
     }
 
     /// A variable's name: letters, digits and `_`; digits alone when it begins with one; or one special letter.

@@ -5,7 +5,9 @@
 use std::ops::Range;
 
 use crate::error::SourceError;
-use crate::expand::{ExpandError, Lookup, expand, expand_shown, expand_text, expand_words};
+use crate::expand::{
+    Budget, ExpandError, Lookup, Variables, expand_shown, expand_text, expand_word, expand_words,
+};
 use crate::instruction::{Add, Copy, CopySource, From, Instruction, InstructionKind, Pair, Run, Word};
 use crate::parse::{Dockerfile, parse_mount};
 
@@ -16,9 +18,21 @@ impl Dockerfile {
     /// variables as they were before it, as in `ENV a=1 b=$a`.
     ///
     /// # Errors
-    /// A word that cannot be expanded, with its place; a mount that is wrong once its variables are known.
+    /// A word that cannot be expanded, with its place; a mount that is wrong once its variables are known; variables
+    /// that come to more than 4 MiB.
     pub fn expand(&self, instruction: &Instruction, lookup: Lookup<'_>) -> Result<Instruction, SourceError> {
-        let expander = Expander { dockerfile: self, lookup };
+        self.expand_within(instruction, lookup, &Budget::default())
+    }
+
+    /// The same within a budget of the whole file.
+    pub(crate) fn expand_within(
+        &self,
+        instruction: &Instruction,
+        lookup: Lookup<'_>,
+        budget: &Budget,
+    ) -> Result<Instruction, SourceError> {
+        let variables = Variables { lookup, escape: self.escape, budget };
+        let expander = Expander { dockerfile: self, variables };
         let kind = expander.kind(&instruction.kind)?;
         let text = match &kind {
             InstructionKind::Run(_)
@@ -28,8 +42,7 @@ impl Dockerfile {
             | InstructionKind::Onbuild(_)
             | InstructionKind::Shell(_)
             | InstructionKind::Maintainer(_) => instruction.text.clone(),
-            _ => expand_shown(&instruction.text, lookup, self.escape)
-                .unwrap_or_else(|_| instruction.text.clone()),
+            _ => expand_shown(&instruction.text, variables).unwrap_or_else(|_| instruction.text.clone()),
         };
         Ok(Instruction { kind, text, span: instruction.span.clone(), line: instruction.line })
     }
@@ -37,7 +50,7 @@ impl Dockerfile {
 
 struct Expander<'a> {
     dockerfile: &'a Dockerfile,
-    lookup: Lookup<'a>,
+    variables: Variables<'a>,
 }
 
 impl Expander<'_> {
@@ -64,7 +77,7 @@ impl Expander<'_> {
                 let mut words = Vec::new();
                 for port in ports {
                     // A variable may hold several.
-                    let expanded = expand_words(&port.text, self.lookup, self.dockerfile.escape);
+                    let expanded = expand_words(&port.text, self.variables);
                     let expanded = expanded.map_err(|error| self.fault(&error, &port.span))?;
                     words.extend(expanded.into_iter().map(|text| Word { text, span: port.span.clone() }));
                 }
@@ -76,10 +89,9 @@ impl Expander<'_> {
                 name: from.name.clone(),
             }),
             InstructionKind::Run(run) => {
-                let lookup = Some((self.lookup, self.dockerfile.escape));
                 let mounts = run.mounts.iter().map(|mount| {
                     let word = Word { text: mount.text.clone(), span: mount.span.clone() };
-                    parse_mount(word, lookup).map_err(|fault| fault.at(&self.dockerfile.source))
+                    parse_mount(word, Some(self.variables)).map_err(|fault| fault.at(&self.dockerfile.source))
                 });
                 InstructionKind::Run(Run { mounts: mounts.collect::<Result<_, _>>()?, ..run.clone() })
             }
@@ -103,7 +115,7 @@ impl Expander<'_> {
                 CopySource::Path(word) => CopySource::Path(self.word(word)?),
                 CopySource::Heredoc(heredoc) if heredoc.expand => {
                     let mut heredoc = heredoc.clone();
-                    heredoc.raw = expand_text(&heredoc.raw, self.lookup, self.dockerfile.escape)
+                    heredoc.raw = expand_text(&heredoc.raw, self.variables)
                         .map_err(|error| self.fault(&error, &heredoc.span))?;
                     CopySource::Heredoc(heredoc)
                 }
@@ -144,7 +156,7 @@ impl Expander<'_> {
     }
 
     fn text(&self, text: &str, span: &Range<usize>) -> Result<String, SourceError> {
-        expand(text, self.lookup, self.dockerfile.escape).map_err(|error| self.fault(&error, span))
+        expand_word(text, self.variables).map_err(|error| self.fault(&error, span))
     }
 
     fn fault(&self, error: &ExpandError, span: &Range<usize>) -> SourceError {

@@ -2,7 +2,10 @@
 //!
 //! Not here: whether it can be parsed, and what it does.
 
+use std::collections::HashMap;
+
 use crate::error::SourceError;
+use crate::expand::{Budget, Variables, expand_word};
 use crate::instruction::{Arg, Command, From, Heredoc, Instruction, InstructionKind, Run};
 use crate::parse::Dockerfile;
 
@@ -113,14 +116,16 @@ fn base(
     }
     // Stands for the image that is given: nobody can write it.
     const GIVEN: &str = "\0";
-    let values = globals(dockerfile, before, args, GIVEN)?;
-    if mentions(&from.image.text, BASE_IMAGE) && !values.iter().any(|(name, _)| name == BASE_IMAGE) {
+    let budget = Budget::default();
+    let values = globals(dockerfile, before, args, GIVEN, &budget)?;
+    if mentions(&from.image.text, BASE_IMAGE) && !values.contains_key(BASE_IMAGE) {
         let message =
             format!("{} has no `ARG {BASE_IMAGE}` before `FROM {}`", kind.file_name(), from.image.text);
         return Err(dockerfile.error(&instruction.span, message).with_help(beginning(kind)));
     }
-    let lookup = |name: &str| values.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.clone());
-    let image = crate::expand(&from.image.text, &lookup, dockerfile.escape)
+    let lookup = |name: &str| values.get(name).cloned();
+    let variables = Variables { lookup: &lookup, escape: dockerfile.escape, budget: &budget };
+    let image = expand_word(&from.image.text, variables)
         .map_err(|error| dockerfile.error(&from.image.span, error.to_string()))?;
     let fault = |message: String| dockerfile.error(&from.image.span, message);
     match image.as_str() {
@@ -161,14 +166,17 @@ fn check_args_of_build(
     }
 }
 
-/// The variables that are declared before `FROM`, and their values, in order.
-fn globals(
-    dockerfile: &Dockerfile,
-    before: &[Instruction],
+/// The variables that are declared before `FROM`, and their last values.
+fn globals<'d>(
+    dockerfile: &'d Dockerfile,
+    before: &'d [Instruction],
     args: &[(String, String)],
     given: &str,
-) -> Result<Vec<(String, String)>, SourceError> {
-    let mut values: Vec<(String, String)> = Vec::new();
+    budget: &Budget,
+) -> Result<HashMap<&'d str, String>, SourceError> {
+    let args: HashMap<&str, &str> =
+        args.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut values: HashMap<&str, String> = HashMap::new();
     let declared = before.iter().filter_map(|instruction| match &instruction.kind {
         InstructionKind::Arg(args) => Some(args),
         _ => None,
@@ -176,15 +184,15 @@ fn globals(
     for Arg { name, default, span } in declared.flatten() {
         let value = if name == BASE_IMAGE {
             given.to_owned()
-        } else if let Some((_, value)) = args.iter().rfind(|(known, _)| known == name) {
-            value.clone()
+        } else if let Some(value) = args.get(name.as_str()) {
+            (*value).to_owned()
         } else {
-            let lookup =
-                |name: &str| values.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.clone());
-            crate::expand(default.as_deref().unwrap_or(""), &lookup, dockerfile.escape)
+            let lookup = |name: &str| values.get(name).cloned();
+            let variables = Variables { lookup: &lookup, escape: dockerfile.escape, budget };
+            expand_word(default.as_deref().unwrap_or(""), variables)
                 .map_err(|error| dockerfile.error(span, error.to_string()))?
         };
-        values.push((name.clone(), value));
+        values.insert(name, value);
     }
     Ok(values)
 }
@@ -261,6 +269,16 @@ mod tests {
             let checked = checked(kind, &text).unwrap();
             assert_eq!(checked, Checked { base: Base::Given, extends: true, warnings: vec![] });
         }
+    }
+
+    #[test]
+    fn variables_before_from_do_not_grow_without_end() {
+        let doubled = |number: u32| format!("ARG a{number}=${{a{0}}}${{a{0}}}\n", number - 1);
+        let text = format!("ARG a0=x\n{}FROM ${{a40}}\n", (1..=40).map(doubled).collect::<String>());
+        assert_eq!(
+            error(Kind::Run, &text),
+            "x.Dockerfile:23:5: the variables of this file come to too much, expected at most 4194304 bytes in all"
+        );
     }
 
     #[test]

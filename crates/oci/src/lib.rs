@@ -49,7 +49,9 @@ pub use image_set::ImageSet;
 pub use layer::Digest;
 pub use layer::unpack::Owners;
 pub use layout::Layout;
-pub use model::{Descriptor, History, ImageConfig, Index, Manifest, Platform, RootFs, RunConfig, media_type};
+pub use model::{
+    Descriptor, EnvList, History, ImageConfig, Index, Manifest, Platform, RootFs, RunConfig, media_type,
+};
 pub use reference::{InvalidReference, Reference};
 pub use sink::Sinks;
 pub use source::Sources;

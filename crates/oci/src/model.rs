@@ -12,6 +12,10 @@ use layer::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+mod env_list;
+
+pub use env_list::EnvList;
+
 /// Media types, OCI's and Docker's.
 pub mod media_type {
     /// OCI image index.
@@ -245,8 +249,8 @@ pub struct RunConfig {
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub exposed_ports: BTreeMap<String, Value>,
     /// `NAME=value`.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<String>,
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "<[_]>::is_empty")]
+    pub env: EnvList,
     /// The program and its fixed arguments.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,
@@ -273,16 +277,12 @@ pub struct RunConfig {
 impl RunConfig {
     /// The last value of an environment variable.
     pub fn env_var(&self, name: &str) -> Option<&str> {
-        self.env.iter().rev().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+        self.env.get(name)
     }
 
     /// Sets an environment variable in its place, or at the end.
     pub fn set_env(&mut self, name: &str, value: &str) {
-        let entry = format!("{name}={value}");
-        match self.env.iter_mut().find(|e| e.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))) {
-            Some(old) => *old = entry,
-            None => self.env.push(entry),
-        }
+        self.env.set(name, value);
     }
 }
 
@@ -355,14 +355,5 @@ mod tests {
         assert!(!p("linux/arm/v7").accepts(&p("linux/arm/v6")));
         assert!(p("linux").accepts(&Platform::host()));
         assert!("linux//x".parse::<Platform>().is_err());
-    }
-
-    #[test]
-    fn environment_is_replaced_in_place() {
-        let mut config = RunConfig { env: vec!["A=1".into(), "AB=2".into()], ..RunConfig::default() };
-        config.set_env("A", "x");
-        config.set_env("C", "y");
-        assert_eq!(config.env, ["A=x", "AB=2", "C=y"]);
-        assert_eq!(config.env_var("AB"), Some("2"));
     }
 }

@@ -5,6 +5,7 @@
 mod command;
 mod image;
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -135,9 +136,13 @@ fn mount(volume: Volume) -> GuestMount {
 /// The image's variables, the caller's over them, and what every program expects.
 fn environment(config: &RunConfig, own: Variables, home: Option<&Path>) -> Vec<(OsString, OsString)> {
     let mut env: Vec<(OsString, OsString)> = Vec::new();
-    let mut set = |name: OsString, value: OsString| match env.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, old)) => *old = value,
-        None => env.push((name, value)),
+    let mut places: HashMap<OsString, usize> = HashMap::new();
+    let mut set = |name: OsString, value: OsString| match places.get(&name) {
+        Some(place) => env[*place].1 = value,
+        None => {
+            places.insert(name.clone(), env.len());
+            env.push((name, value));
+        }
     };
     for entry in &config.env {
         if let Some((name, value)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) {
@@ -149,7 +154,7 @@ fn environment(config: &RunConfig, own: Variables, home: Option<&Path>) -> Vec<(
     }
     let home = home.unwrap_or(Path::new("/")).as_os_str();
     for (name, value) in [("PATH", OsStr::new(DEFAULT_PATH)), ("HOME", home)] {
-        if !env.iter().any(|(known, _)| known == name) {
+        if !places.contains_key(OsStr::new(name)) {
             env.push((name.into(), value.into()));
         }
     }
@@ -210,7 +215,7 @@ mod tests {
     #[test]
     fn the_callers_variables_win_and_defaults_fill_in() {
         let config = RunConfig {
-            env: ["A=image", "B=b=b", "PATH=/own", "broken", "=x"].map(str::to_owned).to_vec(),
+            env: ["A=image", "B=b=b", "PATH=/own", "broken", "=x"].map(str::to_owned).to_vec().into(),
             ..RunConfig::default()
         };
         let own = Variables::from([("A".to_owned(), "mine".into())]);

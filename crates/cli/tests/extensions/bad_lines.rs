@@ -50,6 +50,19 @@ fn fails_at(machine: &Machine, line: usize, lines: &str, words: &[&str]) {
 }
 
 #[test]
+fn variables_that_double() {
+    let Some(machine) = machine() else { return };
+    for keyword in ["ARG", "ENV"] {
+        let doubled = |number: u32| format!("\n{keyword} a{number}=${{a{0}}}${{a{0}}}", number - 1);
+        let lines =
+            format!("{keyword} a0=0123456789{}\nENV end=1", (1..=40).map(doubled).collect::<String>());
+        fails_at(&machine, 17, &lines, &["`a14` has 163845 bytes, expected at most 131072"]);
+    }
+    let lines = format!("ARG a={}\nLABEL b=\"{}\"", "x".repeat(100_000), "$a".repeat(50));
+    fails_at(&machine, 4, &lines, &["come to too much, expected at most 4194304 bytes"]);
+}
+
+#[test]
 fn dockerfiles_with_errors() {
     let Some(machine) = machine() else { return };
     let fails = |line, lines: &str, words: &[&str]| fails_at(&machine, line, lines, words);

@@ -156,7 +156,7 @@ mod tests {
              EXPOSE 80 90-91/udp\nSTOPSIGNAL SIGINT\nVOLUME /data\nONBUILD RUN a\nONBUILD RUN b\nMAINTAINER me\n\
              HEALTHCHECK --interval=30s --retries=2 CMD curl x",
         );
-        assert_eq!(config.config.env, ["PATH=/own", "A=1"]);
+        assert_eq!(config.config.env[..], ["PATH=/own", "A=1"]);
         assert_eq!(config.config.entrypoint, ["/bin/bash", "-ec", "run it"]);
         assert_eq!(config.config.cmd, ["x"]);
         assert_eq!(config.config.user, "7:8");

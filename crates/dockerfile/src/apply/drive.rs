@@ -212,9 +212,10 @@ impl<'a> Drive<'a> {
     /// What an expanded instruction does to the configuration and the variables; the step that it is, if it is one.
     fn instruct(&mut self, inputs: &Inputs<'_>, instruction: &Instruction) -> Result<Option<Step>, Failed> {
         match &instruction.kind {
-            InstructionKind::Arg(args) => self.state.declare(args),
+            InstructionKind::Arg(args) => self.state.declare(args)?,
             InstructionKind::From(_) => self.state.from(),
             kind => {
+                self.state.check_env(kind)?;
                 let (config, has_cmd) = (&mut self.state.config, &mut self.state.has_cmd);
                 let done =
                     config::apply(config, kind, has_cmd).map_err(|message| Failed::Message(message, None))?;

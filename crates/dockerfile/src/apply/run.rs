@@ -1,6 +1,6 @@
 //! `RUN`: a program in a sandbox whose root file system is the step.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ impl RunStep {
         let mounts = run.mounts.iter().map(|mount| MountStep::new(mount, &cwd, inputs));
         Ok(Self {
             shell: config::shell(&state.config.config),
-            env: state.config.config.env.clone(),
+            env: state.config.config.env.to_vec(),
             args: state.args().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             used_args: state.used_args(&script),
             user: state.config.config.user.clone(),
@@ -144,8 +144,9 @@ impl RunStep {
         secrets: Vec<(String, OsString)>,
     ) -> Vec<(OsString, OsString)> {
         let mut env: Vec<(OsString, OsString)> = Vec::new();
+        let mut known: HashSet<String> = HashSet::new();
         let mut add = |name: &str, value: OsString| {
-            if !env.iter().any(|(known, _)| known == name) {
+            if known.insert(name.to_owned()) {
                 env.push((name.into(), value));
             }
         };

@@ -29,7 +29,9 @@ pub(super) fn whole(instruction: &Instruction, state: &State) -> String {
     }
     let mut text = one_line(&instruction.text);
     for heredoc in heredocs(&instruction.kind) {
-        text = format!("{text}\n{}{}", heredoc.raw, heredoc.name);
+        for part in ["\n", &heredoc.raw, &heredoc.name] {
+            text.push_str(part);
+        }
     }
     text
 }

@@ -13,6 +13,10 @@ fn lookup(name: &str) -> Option<String> {
     }
 }
 
+fn variables(budget: &Budget, escape: char) -> Variables<'_> {
+    Variables { lookup: &lookup, escape, budget }
+}
+
 fn ex(text: &str) -> String {
     expand(text, &lookup, '\\').unwrap_or_else(|error| format!("error: {error}"))
 }
@@ -137,19 +141,22 @@ fn the_escape_character_is_the_files_own() {
 
 #[test]
 fn splits_words_after_expansion() {
-    let words = |text: &str| expand_words(text, &lookup, '\\').unwrap();
+    let words = |text: &str| expand_words(text, variables(&Budget::default(), '\\')).unwrap();
     assert_eq!(words("a $spaces b"), ["a", "one", "two", "b"]);
     assert_eq!(words("\"a $spaces\" b\\ c ''"), ["a one two", "b c"]);
 }
 
 #[test]
 fn shown_lines_keep_quotes_and_what_is_not_set() {
-    let shown = |text: &str| expand_shown(text, &lookup, '\\').unwrap();
+    let shown = |text: &str| expand_shown(text, variables(&Budget::default(), '\\')).unwrap();
     assert_eq!(
         shown(r#"ENV a="$x" b='$x' c=\$x d=$none ${none:-y}"#),
         r#"ENV a="value" b='$x' c=\$x d=$none ${none:-y}"#
     );
-    assert_eq!(expand_text("\"$x\" it's \\$x", &lookup, '\\').unwrap(), "\"value\" it's $x");
+    assert_eq!(
+        expand_text("\"$x\" it's \\$x", variables(&Budget::default(), '\\')).unwrap(),
+        "\"value\" it's $x"
+    );
 }
 
 proptest! {
@@ -157,7 +164,7 @@ proptest! {
     fn never_panics(text in "[$\\{}:+?#%/*a-z\"'<` \\\\é-]{0,40}", backtick: bool) {
         let escape = if backtick { '`' } else { '\\' };
         let _ = expand(&text, &lookup, escape);
-        let _ = expand_shown(&text, &lookup, escape);
+        let _ = expand_shown(&text, variables(&Budget::default(), escape));
         let _ = words(&text, true);
     }
 
@@ -170,5 +177,46 @@ proptest! {
     fn escaped_letters_are_letters(text in "[$\"'{}a-z\\\\]{0,20}") {
         let escaped: String = text.chars().flat_map(|ch| ['\\', ch]).collect();
         prop_assert_eq!(expand(&escaped, &lookup, '\\').unwrap(), text);
+    }
+}
+
+#[test]
+fn what_variables_bring_is_bounded() {
+    let long = "a".repeat(100 << 10);
+    let lookup = |_: &str| Some(long.clone());
+    let expanded = |text: &str| expand(text, &lookup, '\\');
+    assert_eq!(expanded(&"$x".repeat(40)).unwrap().len(), 40 * long.len());
+    let error = expanded(&"$x".repeat(50)).unwrap_err();
+    assert_eq!(error, ExpandError::Size);
+    assert!(error.to_string().ends_with("expected at most 4194304 bytes in all"), "{error}");
+    for text in ["$y${x}", "\"${x:-$y}\"", "${x:+$y$y}", "${x/b/$y}"] {
+        assert_eq!(expanded(&text.repeat(50)), Err(ExpandError::Size), "{text}");
+    }
+    // Each letter becomes as many again.
+    assert!(matches!(expanded("${x//a/$y}"), Err(ExpandError::Work { .. })));
+    // It is copied each time, and brings nothing.
+    assert_eq!(expanded(&"${x:+}".repeat(1 << 20)), Err(ExpandError::Size));
+}
+
+#[test]
+fn what_a_file_expands_to_is_bounded_as_a_whole() {
+    let long = "a".repeat(100 << 10);
+    let lookup = |_: &str| Some(long.clone());
+    let budget = Budget::default();
+    let variables = Variables { lookup: &lookup, escape: '\\', budget: &budget };
+    let words = (0..1000).take_while(|_| expand_word("$x", variables).is_ok());
+    assert_eq!(words.count(), 40);
+}
+
+#[test]
+fn no_pattern_takes_for_ever() {
+    let long = "a".repeat(100 << 10);
+    let lookup = |_: &str| Some(long.clone());
+    for text in ["${x//a*b/c}", "${x//*a*b/c}", "${x##*a*a*a*b}", "${x%%b*a*a}"] {
+        // Short ones are fast, and long ones are refused or fast.
+        let start = std::time::Instant::now();
+        let result = expand(&text.repeat(3), &lookup, '\\');
+        assert!(matches!(result, Ok(_) | Err(ExpandError::Work { .. } | ExpandError::Size)), "{text}");
+        assert!(start.elapsed().as_secs() < 30, "{text} took {:?}", start.elapsed());
     }
 }

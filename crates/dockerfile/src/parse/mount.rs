@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Fault;
 use crate::error::nearest;
-use crate::expand::{ExpandError, Lookup, expand};
+use crate::expand::{ExpandError, Variables, expand_word};
 use crate::instruction::{Mount, MountKind, Sharing, Word};
 
 const KEYS: [&str; 19] = [
@@ -46,15 +46,15 @@ struct Options {
     env: Option<String>,
 }
 
-/// Reads the option's value. With `expander`, variables in it are expanded; without, what has one is left open.
-pub(crate) fn parse(word: Word, expander: Option<(Lookup<'_>, char)>) -> Result<Mount, Fault> {
+/// Reads the option's value. With `variables`, those in it are expanded; without, what has one is left open.
+pub(crate) fn parse(word: Word, variables: Option<Variables<'_>>) -> Result<Mount, Fault> {
     let mut options = Options::default();
     let fields = fields(&word.text)
         .ok_or_else(|| Fault::new(word.span.clone(), format!("a quote is not closed in `{}`", word.text)))?;
     for field in fields {
-        options.read(&field, expander).map_err(|error| error.at(&word.span))?;
+        options.read(&field, variables).map_err(|error| error.at(&word.span))?;
     }
-    options.mount(word, expander.is_some())
+    options.mount(word, variables.is_some())
 }
 
 /// A field that is not right.
@@ -79,7 +79,7 @@ impl From<ExpandError> for Wrong {
 }
 
 impl Options {
-    fn read(&mut self, field: &str, expander: Option<(Lookup<'_>, char)>) -> Result<(), Wrong> {
+    fn read(&mut self, field: &str, variables: Option<Variables<'_>>) -> Result<(), Wrong> {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
             None => (field.to_ascii_lowercase(), None),
@@ -91,8 +91,8 @@ impl Options {
                 None => Wrong::Message(message),
             });
         }
-        let value = match (value, expander) {
-            (Some(value), Some((lookup, escape))) => Some(expand(value, lookup, escape)?),
+        let value = match (value, variables) {
+            (Some(value), Some(variables)) => Some(expand_word(value, variables)?),
             // Numbers and words of a fixed set are known when the variable is.
             (Some(value), None) if value.contains('$') => {
                 return self.read_text(&key, value.to_owned());
