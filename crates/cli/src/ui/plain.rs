@@ -134,6 +134,12 @@ pub fn step_line(place: &str, text: &str, cached: bool, elapsed: Duration, chang
     }
 }
 
+/// Bytes of a line that wait for its end. A longer one is shown in pieces: a program may print without end and never
+/// end a line.
+const LINE: usize = 64 * 1024;
+/// How far back a better place is looked for to cut a line: escape sequences for colours are shorter.
+const CUT_BACK: usize = 32;
+
 /// Cuts what arrives in pieces into lines, one buffer per phase.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -141,17 +147,27 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes a piece, gives every line that is now whole, without its end.
+    /// Takes a piece, gives every line that is now whole, without its end, and what is too long to wait for it.
     pub fn push(&mut self, phase: Phase, bytes: &[u8], mut line: impl FnMut(Phase, &[u8])) {
         let buffer = self.partial.entry(phase).or_default();
-        let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            buffer.extend_from_slice(&rest[..end]);
-            line(phase, buffer.strip_suffix(b"\r").unwrap_or(buffer));
-            buffer.clear();
-            rest = &rest[end + 1..];
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ends) = match piece.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (piece, false),
+            };
+            for part in text.chunks(LINE) {
+                buffer.extend_from_slice(part);
+                while buffer.len() > LINE {
+                    let end = cut_at(&buffer[..LINE]);
+                    line(phase, &buffer[..end]);
+                    buffer.drain(..end);
+                }
+            }
+            if ends {
+                line(phase, buffer.strip_suffix(b"\r").unwrap_or(buffer));
+                buffer.clear();
+            }
         }
-        buffer.extend_from_slice(rest);
     }
 
     /// Gives what is left as if it were whole.
@@ -162,6 +178,15 @@ impl Lines {
             }
         }
     }
+}
+
+/// Where to cut a line that is too long: before a colour or a letter that may not be whole.
+fn cut_at(line: &[u8]) -> usize {
+    let start = line.len().saturating_sub(CUT_BACK);
+    let letter = line.iter().rposition(|byte| byte & 0xc0 != 0x80);
+    let letter = letter.filter(|at| *at + 4 > line.len() && line[*at] >= 0xc0);
+    let escape = line[start..].iter().rposition(|byte| *byte == 0x1b).map(|at| start + at);
+    escape.or(letter).filter(|at| *at > 0).unwrap_or(line.len())
 }
 
 /// `1.24 s` behind a finished phase.
@@ -192,5 +217,24 @@ mod tests {
         lines.push(Phase::Build, b"b\r\n\nc", &mut take);
         lines.finish(&mut take);
         assert_eq!(seen, ["ab", "", "c"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_comes_in_pieces() {
+        let text = format!("{}é\x1b[32mgreen", "x".repeat(LINE - 4)).repeat(5);
+        for size in [1, 1000, LINE, 10 * LINE] {
+            let mut lines = Lines::default();
+            let mut seen: Vec<Vec<u8>> = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                lines.push(Phase::Build, piece, |_, line| seen.push(line.to_vec()));
+                assert!(lines.partial.values().all(|waiting| waiting.capacity() <= 4 * LINE));
+            }
+            assert!(seen.len() >= 5, "{} pieces", seen.len());
+            lines.push(Phase::Build, b"\r\nnext\n", |_, line| seen.push(line.to_vec()));
+            assert_eq!(seen.pop().as_deref(), Some(b"next".as_slice()));
+            assert!(seen.iter().all(|line| line.len() <= LINE && std::str::from_utf8(line).is_ok()));
+            assert!(!seen.iter().any(|line| line.ends_with(b"\x1b[32")), "a colour is in one piece");
+            assert_eq!(String::from_utf8(seen.concat()).unwrap(), text, "nothing is lost");
+        }
     }
 }
