@@ -1,5 +1,7 @@
 //! `buildpack.toml` and `extension.toml` (buildpack.md and image_extension.md).
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
@@ -222,18 +224,18 @@ impl ModuleDescriptor {
     /// The packages that would do instead of this extension: those that it declares for everything that it is asked
     /// for. None when it is asked for something that it declares no packages for, or for nothing at all.
     pub fn packages_for(&self, asked: &BuildpackPlan) -> Option<ImagePackages> {
+        let mut declared: HashMap<&str, Vec<&ProvidedPackages>> = HashMap::new();
+        for packages in &self.packages {
+            declared.entry(&packages.provides).or_default().push(packages);
+        }
         let mut all = ImagePackages::default();
+        let (mut in_build, mut in_run) = (HashSet::new(), HashSet::new());
         for entry in &asked.entries {
-            let declared: Vec<_> = self.packages.iter().filter(|it| it.provides == entry.name).collect();
-            if declared.is_empty() {
-                return None;
-            }
-            for ProvidedPackages { build, run, .. } in declared {
-                all.build.extend(
-                    build.iter().filter(|name| !all.build.contains(name)).cloned().collect::<Vec<_>>(),
-                );
-                all.run
-                    .extend(run.iter().filter(|name| !all.run.contains(name)).cloned().collect::<Vec<_>>());
+            // Asked for again, it brings nothing new.
+            let packages = declared.get_mut(entry.name.as_str())?;
+            for ProvidedPackages { build, run, .. } in packages.drain(..) {
+                all.build.extend(build.iter().filter(|name| in_build.insert(*name)).cloned());
+                all.run.extend(run.iter().filter(|name| in_run.insert(*name)).cloned());
             }
         }
         (!asked.entries.is_empty()).then_some(all)

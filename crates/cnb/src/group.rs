@@ -1,5 +1,6 @@
 //! Buildpacks and extensions by name: orders and groups (platform.md, `order.toml`, `system.toml`, `group.toml`).
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -134,12 +135,9 @@ impl Order {
     #[must_use]
     pub fn with_system(mut self, system: &System) -> Self {
         for OrderGroup { group } in &mut self.order {
+            let present: HashSet<&str> = group.iter().map(|entry| entry.id.as_str()).collect();
             let missing = |entries: &[OrderEntry]| -> Vec<OrderEntry> {
-                entries
-                    .iter()
-                    .filter(|entry| group.iter().all(|present| present.id != entry.id))
-                    .cloned()
-                    .collect()
+                entries.iter().filter(|entry| !present.contains(entry.id.as_str())).cloned().collect()
             };
             let (pre, post) = (missing(&system.pre.buildpacks), missing(&system.post.buildpacks));
             group.splice(0..0, pre);

@@ -1,6 +1,8 @@
 //! What `bin/build` and `bin/generate` write beside layers: `launch.toml`, `build.toml`, `extend-config.toml` and SBOM
 //! files (buildpack.md, "Data Format"; image_extension.md).
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::value::Table;
@@ -262,9 +264,10 @@ impl BuildToml {
             bom: Vec<BomEntry>,
         }
         let raw: Raw = error::from_toml(file, text)?;
+        let asked: HashSet<&str> = plan.entries.iter().map(|entry| entry.name.as_str()).collect();
         for unmet in &raw.unmet {
             let name = unmet.as_ref().name.as_str();
-            if !plan.entries.iter().any(|entry| entry.name == name) {
+            if !asked.contains(name) {
                 let message = format!("unmet '{name}' is nothing that the buildpack was asked for");
                 return Err(ParseError::at(file, message, text, unmet.span()));
             }

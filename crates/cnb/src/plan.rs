@@ -1,6 +1,8 @@
 //! What buildpacks provide and require: the build plan of `bin/detect`, `plan.toml`, and the buildpack plan of
 //! `bin/build` (buildpack.md, "Build Plan", "Buildpack Plan"; platform.md, `plan.toml`).
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use toml::value::Table;
 
@@ -151,10 +153,11 @@ impl Plan {
 
     /// Takes away what a buildpack was asked for and did not say to be unmet: later buildpacks are not asked again.
     pub fn remove_met(&mut self, plan: &BuildpackPlan, unmet: &[Unmet]) {
-        let is_met = |name: &str| {
-            plan.entries.iter().any(|entry| entry.name == name)
-                && !unmet.iter().any(|unmet| unmet.name == name)
-        };
+        let mut met: HashSet<&str> = plan.entries.iter().map(|entry| entry.name.as_str()).collect();
+        for unmet in unmet {
+            met.remove(unmet.name.as_str());
+        }
+        let is_met = |name: &str| met.contains(name);
         self.entries.retain(|entry| !entry.requires.iter().any(|require| is_met(&require.name)));
     }
 }

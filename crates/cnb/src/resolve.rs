@@ -8,6 +8,7 @@
 //! | [`trial`] | one such group and what its members said becomes a group with a plan, or the reasons why not |
 
 pub mod candidates;
+mod chain;
 pub mod trial;
 
 pub use candidates::{Candidate, Candidates, Catalog, Context, Element, Exclusion, OrderError};

@@ -155,7 +155,7 @@ pub fn detect(
         let has_failed = |module: &ModuleId| {
             runs.get(module).is_some_and(|run| !matches!(run.outcome, Outcome::Passed(_)))
         };
-        let Some(group) = candidates.next_group(&has_failed) else {
+        let Some(group) = candidates.next_group(&has_failed)? else {
             return Err(DetectError::NoGroup { errored, report: Box::new(report) });
         };
         let unasked: Vec<&ModuleId> = group

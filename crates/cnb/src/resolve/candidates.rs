@@ -5,14 +5,23 @@
 //! which is known to have failed are not made at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use thiserror::Error;
 
+use super::chain::Chain;
 use crate::ApiVersion;
 use crate::descriptor::ModuleDescriptor;
 use crate::group::{GroupElement, Kind, ModuleId, Order, OrderEntry, OrderGroup};
 use crate::launch::matches_exec_env;
 use crate::target::{Target, TargetMetadata};
+
+/// How deep composites may be within composites: nobody writes more, and each level takes stack.
+const DEPTH: usize = 100;
+
+/// Entries that may be put into groups, in all groups of an order together. Each optional composite doubles the number of
+/// groups: a short order can stand for more of them than anybody can wait for.
+const STEPS: usize = 1 << 20;
 
 /// A module and what it runs on.
 #[derive(Clone, Debug)]
@@ -43,6 +52,18 @@ pub enum OrderError {
     Cycle {
         /// From the composite to itself.
         path: Vec<ModuleId>,
+    },
+    /// Composites within composites within composites.
+    #[error("composite buildpack {module} is within {DEPTH} others, expected fewer")]
+    Depth {
+        /// The one that is too deep.
+        module: ModuleId,
+    },
+    /// There are more groups than can be tried.
+    #[error("the order stands for too many groups of buildpacks: {groups} were tried, and none passed")]
+    TooMany {
+        /// How many there were so far.
+        groups: usize,
     },
 }
 
@@ -117,6 +138,9 @@ impl Catalog {
         }
         if done.contains(&module) {
             return Ok(());
+        }
+        if path.len() > DEPTH {
+            return Err(OrderError::Depth { module });
         }
         let Some(known) = self.modules.get(&module) else {
             let by = path.last().map_or_else(|| "the order".to_owned(), ToString::to_string);
@@ -194,18 +218,21 @@ impl Element {
 pub type Candidate = Vec<Element>;
 
 /// What is still to be put into a group.
-#[derive(Clone, Debug)]
-enum Item {
-    Entry(OrderEntry, Kind),
+#[derive(Clone, Copy, Debug)]
+enum Item<'a> {
+    Entry(&'a OrderEntry, Kind),
     /// The groups of extensions, one of which or none is taken.
     Extensions,
 }
 
-/// A group that is being made: what is in it, and what is still to come, last first.
+/// A group that is being made: what is in it, the last first, and what is still to come.
 #[derive(Clone, Debug)]
-struct State {
-    done: Vec<Element>,
-    rest: Vec<Item>,
+struct State<'a> {
+    done: Chain<Rc<Element>>,
+    rest: Chain<Item<'a>>,
+    /// How many groups had been given when it was looked at for members that have failed; of those that came later
+    /// only the last is to be looked at.
+    looked_at: usize,
 }
 
 /// The groups of an order, one after the other.
@@ -214,7 +241,11 @@ pub struct Candidates<'a> {
     catalog: &'a Catalog,
     context: &'a Context,
     extensions: &'a [OrderGroup],
-    stack: Vec<State>,
+    stack: Vec<State<'a>>,
+    /// How many groups were given.
+    groups: usize,
+    /// Entries that were put into groups.
+    steps: usize,
 }
 
 impl<'a> Candidates<'a> {
@@ -225,40 +256,64 @@ impl<'a> Candidates<'a> {
     pub fn new(order: &'a Order, catalog: &'a Catalog, context: &'a Context) -> Result<Self, OrderError> {
         catalog.check(order)?;
         let has_extensions = !order.order_extensions.is_empty();
-        let state = |group: &OrderGroup| {
-            let mut rest = items(group, Kind::Buildpack);
-            rest.extend(has_extensions.then_some(Item::Extensions));
-            State { done: Vec::new(), rest }
+        let state = |group: &'a OrderGroup| {
+            let mut rest = Chain::default();
+            // Extensions come first, so what is pushed last is theirs.
+            push_items(&mut rest, group, Kind::Buildpack);
+            if has_extensions {
+                rest.push(Item::Extensions);
+            }
+            State { done: Chain::default(), rest, looked_at: 0 }
         };
         let stack = order.order.iter().rev().map(state).collect();
-        Ok(Self { catalog, context, extensions: &order.order_extensions, stack })
+        Ok(Self { catalog, context, extensions: &order.order_extensions, stack, groups: 0, steps: 0 })
     }
 
-    /// The next group that may pass. Groups with a required member that `has_failed` are left out.
-    pub fn next_group(&mut self, has_failed: &dyn Fn(&ModuleId) -> bool) -> Option<Candidate> {
+    /// The next group that may pass. Groups with a required member that `has_failed` are left out; who has failed once
+    /// has failed for good.
+    ///
+    /// # Errors
+    /// [`OrderError::TooMany`], when there are more groups than anybody can wait for.
+    pub fn next_group(
+        &mut self,
+        has_failed: &dyn Fn(&ModuleId) -> bool,
+    ) -> Result<Option<Candidate>, OrderError> {
         while let Some(mut state) = self.stack.pop() {
-            let is_dead = |element: &Element| {
+            let is_dead = |element: &Rc<Element>| {
                 !element.optional && element.exclusion.is_none() && has_failed(&element.module)
             };
-            if state.done.iter().any(is_dead) {
+            let unseen = if state.looked_at == self.groups { 1 } else { state.done.len() };
+            if state.done.iter().take(unseen).any(is_dead) {
                 continue;
             }
+            state.looked_at = self.groups;
             match state.rest.pop() {
-                None => return Some(state.done),
-                Some(Item::Extensions) => self.branch(state, self.extensions, Kind::Extension, true),
-                Some(Item::Entry(entry, kind)) => self.add(state, &entry, kind),
+                None => {
+                    self.step(state.done.len())?;
+                    self.groups += 1;
+                    let mut group: Candidate = state.done.iter().map(|it| Element::clone(it)).collect();
+                    group.reverse();
+                    return Ok(Some(group));
+                }
+                Some(Item::Extensions) => self.branch(state, self.extensions, Kind::Extension, true)?,
+                Some(Item::Entry(entry, kind)) => self.add(state, entry, kind)?,
             }
         }
-        None
+        Ok(None)
+    }
+
+    fn step(&mut self, entries: usize) -> Result<(), OrderError> {
+        self.steps += entries;
+        if self.steps > STEPS { Err(OrderError::TooMany { groups: self.groups }) } else { Ok(()) }
     }
 
     /// Puts an entry into a group, or what it stands for.
-    fn add(&mut self, mut state: State, entry: &OrderEntry, kind: Kind) {
+    fn add(&mut self, mut state: State<'a>, entry: &OrderEntry, kind: Kind) -> Result<(), OrderError> {
         let module = entry.module(kind);
         let catalog = self.catalog;
         // The catalog was checked, so it has all that an order leads to.
-        let Some(known) = catalog.modules.get(&module) else { return };
-        let is_there = |element: &Element| {
+        let Some(known) = catalog.modules.get(&module) else { return Ok(()) };
+        let is_there = |element: &Rc<Element>| {
             element.module.kind == kind
                 && element.module.id == module.id
                 && element.exclusion != Some(Exclusion::ExecEnv)
@@ -267,30 +322,39 @@ impl<'a> Candidates<'a> {
         if state.done.iter().any(is_there) || (!named && known.descriptor.is_composite()) {
             self.stack.push(state);
         } else if known.descriptor.is_composite() {
-            self.branch(state, &known.descriptor.order, Kind::Buildpack, entry.optional);
+            self.branch(state, &known.descriptor.order, Kind::Buildpack, entry.optional)?;
         } else {
             let exclusion = if named { self.exclusion(known) } else { Some(Exclusion::ExecEnv) };
-            state.done.push(Element {
+            state.done.push(Rc::new(Element {
                 api: known.descriptor.api,
                 homepage: known.descriptor.info.homepage.clone(),
                 optional: entry.optional || kind == Kind::Extension,
                 exclusion,
                 module,
-            });
+            }));
             self.stack.push(state);
         }
+        Ok(())
     }
 
     /// Goes on with each of these groups, and without any if that is allowed.
-    fn branch(&mut self, state: State, groups: &[OrderGroup], kind: Kind, optional: bool) {
+    fn branch(
+        &mut self,
+        state: State<'a>,
+        groups: &'a [OrderGroup],
+        kind: Kind,
+        optional: bool,
+    ) -> Result<(), OrderError> {
         if optional {
             self.stack.push(state.clone());
         }
         for group in groups.iter().rev() {
+            self.step(1 + group.group.len())?;
             let mut state = state.clone();
-            state.rest.extend(items(group, kind));
+            push_items(&mut state.rest, group, kind);
             self.stack.push(state);
         }
+        Ok(())
     }
 
     fn exclusion(&self, known: &Module) -> Option<Exclusion> {
@@ -306,9 +370,9 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// The entries of a group, last first.
-fn items(group: &OrderGroup, kind: Kind) -> Vec<Item> {
-    group.group.iter().rev().map(|entry| Item::Entry(entry.clone(), kind)).collect()
+/// Puts the entries of a group before what is still to come.
+fn push_items<'a>(rest: &mut Chain<Item<'a>>, group: &'a OrderGroup, kind: Kind) {
+    group.group.iter().rev().for_each(|entry| rest.push(Item::Entry(entry, kind)));
 }
 
 #[cfg(test)]
@@ -362,7 +426,7 @@ mod tests {
         };
         let mut candidates = Candidates::new(order, catalog, &context).unwrap();
         let has_failed = |module: &ModuleId| failed.contains(&module.id.as_str());
-        std::iter::from_fn(|| candidates.next_group(&has_failed))
+        std::iter::from_fn(|| candidates.next_group(&has_failed).unwrap())
             .map(|group| {
                 let names: Vec<_> = group
                     .iter()
@@ -421,6 +485,56 @@ mod tests {
         let names: Vec<_> = composites.iter().map(|(id, _)| *id).collect();
         let order = order(&format!("Z {}", names.join(" ")), "");
         assert_eq!(all(&order, &catalog, &["Z"]), Vec::<String>::new());
+    }
+
+    /// How many groups there are before it is too much, when none passes.
+    fn tried(order: &Order, catalog: &Catalog) -> (usize, Option<OrderError>) {
+        let context = Context::default();
+        let mut candidates = Candidates::new(order, catalog, &context).unwrap();
+        for count in 0.. {
+            match candidates.next_group(&|_| false) {
+                Ok(Some(_)) => {}
+                Ok(None) => return (count, None),
+                Err(error) => return (count, Some(error)),
+            }
+        }
+        unreachable!("there is an end")
+    }
+
+    #[test]
+    fn an_order_that_stands_for_too_many_groups_ends_in_an_error() {
+        let composites: Vec<_> = (0..60).map(|index| (format!("o{index}"), format!("A{index}"))).collect();
+        let components: Vec<_> = composites.iter().map(|(_, component)| component.as_str()).collect();
+        let named: Vec<_> = composites.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+        let catalog = catalog(&components.join(" "), &named);
+        let all: Vec<_> = named.iter().map(|(id, _)| format!("{id}?")).collect();
+        let (count, error) = tried(&order(&all.join(" "), ""), &catalog);
+        assert_eq!(error, Some(OrderError::TooMany { groups: count }));
+        assert!(count > 10_000, "{count}");
+    }
+
+    #[test]
+    fn thousands_of_groups_and_of_entries_are_no_trouble() {
+        let ids: Vec<_> = (0..5000).map(|index| format!("A{index}")).collect();
+        let catalog = catalog(&format!("Z {}", ids.join(" ")), &[("o", "Z")]);
+        assert_eq!(tried(&order(&ids.join(" | "), ""), &catalog), (5000, None));
+        assert_eq!(tried(&order(&ids.join(" "), ""), &catalog), (1, None));
+        let optional = vec!["o?"; 5000].join(" ");
+        assert!(matches!(
+            tried(&order(&format!("Z {optional}"), ""), &catalog).1,
+            Some(OrderError::TooMany { .. })
+        ));
+    }
+
+    #[test]
+    fn composites_are_not_within_hundreds_of_others() {
+        let composites: Vec<_> =
+            (0..200).map(|index| (format!("o{index}"), format!("o{}", index + 1))).collect();
+        let named: Vec<_> = composites.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+        let catalog = catalog("o200", &named);
+        let error = catalog.check(&order("o0", "")).unwrap_err();
+        assert_eq!(error.to_string(), "composite buildpack o101@1 is within 100 others, expected fewer");
+        assert_eq!(all(&order("o150", ""), &catalog, &[]), ["o200"]);
     }
 
     #[test]

@@ -3,11 +3,15 @@
 //! A buildpack may offer several plans. The reference tries all combinations of them; here a choice is given up as
 //! soon as what was chosen so far can not be completed, which leaves the same first combination that works.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::candidates::{Element, Exclusion};
 use crate::group::{Group, GroupElement, Kind, ModuleId};
 use crate::plan::{BuildPlan, Plan, PlanEntry, Provide, Require};
+
+/// How much is done to find a combination of plans that works: each plan chosen counts with what it provides and
+/// requires. Nobody waits for all combinations of twenty members with three alternatives each.
+const STEPS: usize = 1 << 24;
 
 /// What `bin/detect` of one module came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,8 +102,16 @@ pub fn resolve<'a>(group: &[Element], outcome: &dyn Fn(&ModuleId) -> Option<&'a 
     if !members.iter().any(is_buildpack) {
         return Resolution { verdicts, resolved: None, errored: false };
     }
-    let mut search = Search { members: &members, choices: Vec::new(), first_failure: None };
-    let resolved = match search.run() {
+    let mut search = Search::new(&members);
+    let found = search.run();
+    if search.steps > STEPS {
+        for member in &members {
+            let reason = "with those of the others its plans can be combined in too many ways".to_owned();
+            verdicts[member.index] = Verdict::Errored(reason);
+        }
+        return Resolution { verdicts, resolved: None, errored: true };
+    }
+    let resolved = match found {
         Some(trial) => {
             for (index, verdict) in &trial.removed {
                 verdicts[*index] = verdict.clone();
@@ -123,6 +135,13 @@ struct Choice<'a> {
     requires: &'a [Require],
     /// An optional member may only be dropped with its last plan: before that, the next one is tried.
     droppable: bool,
+}
+
+impl Choice<'_> {
+    /// What it adds to the work.
+    fn size(&self) -> usize {
+        1 + self.provides.len() + self.requires.len()
+    }
 }
 
 /// A member that passed.
@@ -153,33 +172,74 @@ type Removed = BTreeMap<usize, Verdict>;
 /// Looks for the first combination of plans that works.
 struct Search<'s, 'a> {
     members: &'s [Member<'a>],
+    /// The last member that has a plan which needs this name.
+    last_needed: HashMap<&'a str, usize>,
     /// The plans chosen so far, one for each of the first members.
     choices: Vec<Choice<'a>>,
+    /// How many of them provide this name.
+    provided: HashMap<&'a str, usize>,
     /// Why the first combination that was given up does not work.
     first_failure: Option<Removed>,
+    /// What was done so far.
+    steps: usize,
 }
 
-impl<'a> Search<'_, 'a> {
+impl<'s, 'a> Search<'s, 'a> {
+    fn new(members: &'s [Member<'a>]) -> Self {
+        let mut last_needed = HashMap::new();
+        for (position, member) in members.iter().enumerate() {
+            for require in member.choices.iter().flat_map(|choice| choice.requires) {
+                last_needed.insert(require.name.as_str(), position);
+            }
+        }
+        Self {
+            members,
+            last_needed,
+            choices: Vec::new(),
+            provided: HashMap::new(),
+            first_failure: None,
+            steps: 0,
+        }
+    }
+
     fn run(&mut self) -> Option<Trial<'a>> {
+        // Depth is the number of members, each of which was a program that ran: never so many that the stack ends.
         if self.choices.len() == self.members.len() {
-            return match Trial::new(&self.choices).settle(self.members) {
+            return match Trial::new(&self.choices).settle(self.members, &mut self.steps) {
                 Ok(trial) => Some(trial),
                 Err(removed) => self.fail(removed),
             };
         }
-        let member = &self.members[self.choices.len()];
-        for choice in &member.choices {
-            self.choices.push(*choice);
+        let members = self.members;
+        for choice in &members[self.choices.len()].choices {
+            self.push(*choice);
             let found = match self.hopeless() {
                 Some(removed) => self.fail(removed),
                 None => self.run(),
             };
-            self.choices.pop();
-            if found.is_some() {
+            self.pop();
+            if found.is_some() || self.steps > STEPS {
                 return found;
             }
         }
         None
+    }
+
+    fn push(&mut self, choice: Choice<'a>) {
+        self.steps += choice.size();
+        self.choices.push(choice);
+        for provide in choice.provides {
+            *self.provided.entry(&provide.name).or_default() += 1;
+        }
+    }
+
+    fn pop(&mut self) {
+        let Some(choice) = self.choices.pop() else { return };
+        for provide in choice.provides {
+            if let Some(count) = self.provided.get_mut(provide.name.as_str()) {
+                *count -= 1;
+            }
+        }
     }
 
     fn fail(&mut self, removed: Removed) -> Option<Trial<'a>> {
@@ -190,19 +250,19 @@ impl<'a> Search<'_, 'a> {
     /// Why the plan chosen last can not work whatever is chosen after it: it needs what nobody so far provides, or
     /// provides what nobody after it can need.
     fn hopeless(&self) -> Option<Removed> {
-        let (last, _) = self.choices.split_last()?;
+        let last = self.choices.last()?;
         if last.droppable {
             return None;
         }
-        let index = self.members[self.choices.len() - 1].index;
-        let provided =
-            |name: &str| self.choices.iter().any(|choice| choice.provides.iter().any(|it| it.name == name));
+        let position = self.choices.len() - 1;
+        let index = self.members[position].index;
+        let provided = |name: &str| self.provided.get(name).is_some_and(|count| *count > 0);
         if let Some(require) = last.requires.iter().find(|require| !provided(&require.name)) {
             return Some(BTreeMap::from([(index, Verdict::Unmet { requires: require.name.clone() })]));
         }
+        let own: HashSet<&str> = last.requires.iter().map(|require| require.name.as_str()).collect();
         let needed = |name: &str| {
-            let later = self.members[self.choices.len()..].iter().flat_map(|member| &member.choices);
-            std::iter::once(last).chain(later).any(|choice| choice.requires.iter().any(|it| it.name == name))
+            own.contains(name) || self.last_needed.get(name).is_some_and(|needs| *needs > position)
         };
         let unused = last.provides.iter().find(|provide| !needed(&provide.name))?;
         Some(BTreeMap::from([(index, Verdict::Unused { provides: unused.name.clone() })]))
@@ -236,9 +296,13 @@ impl<'a> Trial<'a> {
     }
 
     /// Drops optional members until what is left fits. Dropping never makes anything fit that did not, so the order
-    /// of dropping does not matter.
-    fn settle(mut self, members: &[Member<'a>]) -> Result<Self, Removed> {
+    /// of dropping does not matter. What is done counts in `steps`; too many of them end it, too.
+    fn settle(mut self, members: &[Member<'a>], steps: &mut usize) -> Result<Self, Removed> {
         loop {
+            *steps += self.choices.iter().map(Choice::size).sum::<usize>();
+            if *steps > STEPS {
+                return Err(self.removed);
+            }
             let mut misfits: BTreeMap<usize, Verdict> = BTreeMap::new();
             for (name, dependency) in self.dependencies() {
                 for position in dependency.early {

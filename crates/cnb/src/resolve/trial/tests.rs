@@ -241,3 +241,37 @@ proptest! {
         }
     }
 }
+
+/// Plans of thousands of names take as long as their size, not as its square.
+#[test]
+fn huge_plans_are_no_trouble() {
+    let names =
+        |count: usize, sign: char| (0..count).map(|name| format!("{sign}n{name} ")).collect::<String>();
+    let (provides, requires) = (names(50_000, '+'), names(50_000, '-'));
+    let all = run(&[("a", passed(&provides)), ("b", passed(&requires))]);
+    let resolved = all.resolved.unwrap();
+    assert_eq!(resolved.plan.entries.len(), 50_000);
+    let mut plan = resolved.plan;
+    let asked = plan.of(Kind::Buildpack, "a");
+    let unmet: Vec<_> =
+        asked.entries[..25_000].iter().map(|it| crate::plan::Unmet { name: it.name.clone() }).collect();
+    plan.remove_met(&asked, &unmet);
+    assert_eq!(plan.entries.len(), 25_000);
+    let alone = run(&[("a", passed(&format!("{provides}{}", names(49_999, '-'))))]);
+    assert_eq!(alone.verdicts, [Verdict::Unused { provides: "n49999".into() }]);
+}
+
+#[test]
+fn combinations_that_nobody_could_wait_for_end_in_an_error() {
+    // The last one needs something that no combination of the others has.
+    let names: Vec<_> = (0..40).map(|member| format!("m{member}")).collect();
+    let mut members: Vec<_> = names.iter().map(|name| (name.as_str(), passed("|+x|+y"))).collect();
+    members.push(("last", passed("-x -y -z")));
+    let resolution = run(&members);
+    assert!(resolution.errored && resolution.resolved.is_none());
+    assert!(
+        matches!(&resolution.verdicts[0], Verdict::Errored(why) if why.contains("in too many ways")),
+        "{:?}",
+        resolution.verdicts[0]
+    );
+}
