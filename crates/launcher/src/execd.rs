@@ -21,6 +21,9 @@ use crate::failure::{Context, Failure, reason};
 /// Where the program finds its end of the pipe.
 const OUTPUT: i32 = 3;
 
+/// The most bytes that it may write there: more than any program can have in its environment.
+const OUTPUT_LIMIT: u64 = 16 << 20;
+
 /// Runs the program at `path` and sets the variables it returns.
 pub fn run(path: &Path, env: &mut Env) -> Result<(), Failure> {
     let output = output_of(path, env)
@@ -40,8 +43,13 @@ fn output_of(path: &Path, env: &Env) -> Result<Vec<u8>, Failure> {
     // The end of the output is when nobody can write any more, so our own end has to go first.
     drop(write);
     let mut output = Vec::new();
-    let result = File::from(read).read_to_end(&mut output);
-    wait(child)?;
+    // The pipe goes before the program is waited for: one that writes more is ended by that.
+    let result = File::from(read).take(OUTPUT_LIMIT + 1).read_to_end(&mut output);
+    let ended = wait(child);
+    if output.len() as u64 > OUTPUT_LIMIT {
+        return Err(Failure::launch(format!("it wrote more than {OUTPUT_LIMIT} bytes")));
+    }
+    ended?;
     result.map_err(failure)?;
     Ok(output)
 }

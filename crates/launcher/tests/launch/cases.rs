@@ -339,6 +339,16 @@ fn execd() -> Vec<Case> {
             )
         }
         .ours(),
+        Case {
+            files: &[("layers/some_buildpack/a/exec.d/1", "#!/bin/sh\nhead -c 20000000 /dev/zero >&3")],
+            code: 82,
+            ..case(
+                "output that never ends",
+                "web",
+                "ERROR: failed to launch: exec.d: failed to execute exec.d file at path '{root}/layers/some_buildpack/a/exec.d/1': it wrote more than 16777216 bytes\n",
+            )
+        }
+        .ours(),
     ]
 }
 
