@@ -3,13 +3,14 @@
 //! Rules are Docker's, not git's: a pattern without a slash matches at the top only, `!` brings back even what is in an
 //! ignored folder, and the last pattern that matches decides. Not here: walking.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use layer::{PathError, Root};
 
 use crate::error::{Source, SourceError};
-use crate::glob::{BadPattern, Glob};
+use crate::glob::{BadPattern, Glob, is_pattern};
 
 /// More bytes are no list that a person wrote.
 const LIMIT: u64 = 1 << 20;
@@ -17,19 +18,24 @@ const LIMIT: u64 = 1 << 20;
 /// Which paths are ignored.
 #[derive(Clone, Debug, Default)]
 pub struct Ignore {
-    patterns: Vec<Pattern>,
+    /// Whether each pattern brings back what it matches, in the order of the file.
+    keeps: Vec<bool>,
+    /// The last pattern that is nothing but this path: most are, and there may be very many.
+    texts: HashMap<String, usize>,
+    /// The others, each with its place in the file.
+    globs: Vec<(usize, Glob)>,
 }
 
 /// What rules say of a path.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Matched {
-    /// Which patterns match it or a folder it is in.
-    by: Vec<bool>,
+    /// The last pattern that matches it or a folder it is in.
+    last: Option<usize>,
     pub(crate) ignored: bool,
 }
 
-#[derive(Clone, Debug)]
 struct Pattern {
+    path: String,
     glob: Glob,
     /// Whether it brings back what it matches.
     keep: bool,
@@ -76,7 +82,7 @@ impl Ignore {
     /// The first line that is no pattern.
     pub fn parse(file: &str, text: &str) -> Result<Self, SourceError> {
         let source = Source { file: file.to_owned(), text: Arc::from(text) };
-        let mut patterns = Vec::new();
+        let mut ignore = Self::default();
         let mut start = 0;
         for line in text.split_inclusive('\n') {
             let span = start..start + line.trim_end().len();
@@ -86,17 +92,30 @@ impl Ignore {
                 continue;
             }
             match Pattern::new(line.trim()) {
-                Ok(pattern) => patterns.extend(pattern),
+                Ok(pattern) => ignore.extend(pattern),
                 Err(error) => return Err(SourceError::new(&source, span, error.to_string())),
             }
         }
-        Ok(Self { patterns })
+        Ok(ignore)
     }
 
     /// The same with patterns of `--exclude`, which count after those of a file.
     pub(crate) fn of_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, BadPattern> {
-        let patterns: Result<Vec<_>, _> = patterns.into_iter().map(Pattern::new).collect();
-        Ok(Self { patterns: patterns?.into_iter().flatten().collect() })
+        let mut ignore = Self::default();
+        for pattern in patterns {
+            ignore.extend(Pattern::new(pattern)?);
+        }
+        Ok(ignore)
+    }
+
+    fn extend(&mut self, pattern: Option<Pattern>) {
+        let Some(Pattern { path, glob, keep }) = pattern else { return };
+        let place = self.keeps.len();
+        self.keeps.push(keep);
+        match is_pattern(&path) {
+            true => self.globs.push((place, glob)),
+            false => drop(self.texts.insert(path, place)),
+        }
     }
 
     /// Whether a path beneath the context is ignored.
@@ -106,7 +125,7 @@ impl Ignore {
 
     /// What the rules say of a path, for [`Ignore::within`].
     pub(crate) fn folder(&self, path: &Path) -> Matched {
-        let mut matched = Matched { by: vec![false; self.patterns.len()], ignored: false };
+        let mut matched = Matched { last: None, ignored: false };
         let text = path.to_string_lossy();
         if self.is_empty() || text.is_empty() {
             return matched;
@@ -117,27 +136,25 @@ impl Ignore {
         matched
     }
 
-    /// What the rules say of a path in a folder: what matches the folder matches it too.
+    /// What the rules say of a path in a folder: what matches the folder matches it too, and the last that matches
+    /// decides.
     pub(crate) fn within(&self, folder: &Matched, path: &str) -> Matched {
-        let mut ignored = false;
-        let mut by = folder.by.clone();
-        for (pattern, by) in self.patterns.iter().zip(&mut by) {
-            *by = *by || pattern.glob.matches(path);
-            if *by {
-                ignored = !pattern.keep;
-            }
+        let mut last = folder.last.max(self.texts.get(path).copied());
+        let later = self.globs.iter().rev().take_while(|(place, _)| Some(*place) > last);
+        if let Some((place, _)) = { later }.find(|(_, glob)| glob.matches(path)) {
+            last = Some(*place);
         }
-        Matched { by, ignored }
+        Matched { last, ignored: last.is_some_and(|place| !self.keeps[place]) }
     }
 
     /// Whether something within an ignored folder may be kept all the same.
     pub(crate) fn keeps_some(&self) -> bool {
-        self.patterns.iter().any(|pattern| pattern.keep)
+        self.keeps.contains(&true)
     }
 
     /// Whether nothing is ignored.
     pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
+        self.keeps.is_empty()
     }
 }
 
@@ -155,7 +172,7 @@ impl Pattern {
         if path.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Self { glob: Glob::deep(&path)?, keep }))
+        Ok(Some(Self { glob: Glob::deep(&path)?, path, keep }))
     }
 }
 
@@ -215,6 +232,16 @@ mod tests {
         ] {
             assert_eq!(ignored(rules, path), expected, "{rules:?} {path}");
         }
+    }
+
+    #[test]
+    fn a_hundred_thousand_lines_are_looked_up() {
+        let lines: String = (0..100_000).map(|line| format!("d/f{line}\n")).collect();
+        let ignore = Ignore::parse(".dockerignore", &format!("{lines}*.md\n!d/f7\n")).unwrap();
+        let start = std::time::Instant::now();
+        let ignored = (0..200_000).filter(|file| ignore.ignores(Path::new(&format!("d/f{file}")))).count();
+        assert_eq!(ignored, 99_999);
+        assert!(start.elapsed().as_secs() < 20, "took {:?}", start.elapsed());
     }
 
     #[test]
