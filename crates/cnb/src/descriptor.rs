@@ -9,7 +9,7 @@ use crate::error::{self, UNSUPPORTED_API};
 use crate::group::{Kind, ModuleId, OrderGroup};
 use crate::plan::BuildpackPlan;
 use crate::target::{Distro, Target};
-use crate::{ApiVersion, ParseError};
+use crate::{ApiVersion, ParseError, names};
 
 /// A licence of a buildpack.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, serde::Serialize)]
@@ -129,8 +129,8 @@ impl ModuleDescriptor {
     /// Reads the text of `buildpack.toml` or `extension.toml`.
     ///
     /// # Errors
-    /// Text that is not TOML or not of this shape; an API that we do not speak; an id that is reserved or leads out
-    /// of its folder; an extension with an order.
+    /// Text that is not TOML or not of this shape; an API that we do not speak; an id that is reserved, an id or a
+    /// version that leads out of its folder; an extension with an order.
     pub fn parse(kind: Kind, file: &str, text: &str) -> Result<Self, ParseError> {
         let raw: RawDescriptor = error::from_toml(file, text)?;
         let (own, other) = match kind {
@@ -140,7 +140,8 @@ impl ModuleDescriptor {
         let info = own.ok_or_else(|| ParseError::new(file, format!("missing table [{other}]")))?;
         let span = info.span();
         let info = info.into_inner();
-        check_id(&info.id).map_err(|message| ParseError::at(file, message, text, span))?;
+        let named = check_id(&info.id).and_then(|()| names::version(&info.version));
+        named.map_err(|message| ParseError::at(file, message, text, span))?;
         let api_span = raw.api.span();
         let api = raw.api.into_inner();
         if !api.is_supported_buildpack() {

@@ -90,6 +90,32 @@ impl EnvDir {
         self.0.is_empty()
     }
 
+    /// Says which of the variables no program could be given, if so, and why: Linux has no names that are empty or have
+    /// a `=`, and no zero bytes at all.
+    ///
+    /// # Errors
+    /// A lower-case fragment that names the file.
+    pub fn check(&self) -> Result<(), String> {
+        for (file, value) in self.iter() {
+            let (name, suffix) = match file.split_once('.') {
+                Some((name, suffix)) => (name, Some(suffix)),
+                None => (file, None),
+            };
+            // What nobody reads may have any name.
+            if action_of(suffix, Action::Override).is_none() && suffix != Some("delim") {
+                continue;
+            }
+            let file = file.escape_debug();
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(format!("`{file}` has no name of a variable, expected one without `=`"));
+            }
+            if value.as_encoded_bytes().contains(&0) {
+                return Err(format!("`{file}` has a zero byte, expected text"));
+            }
+        }
+        Ok(())
+    }
+
     /// The files in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &OsStr)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_os_str()))
@@ -285,6 +311,24 @@ mod tests {
 
     fn dir(files: &[(&str, &str)]) -> EnvDir {
         files.iter().copied().collect()
+    }
+
+    #[test]
+    fn variables_that_no_program_can_have_are_named() {
+        assert_eq!(
+            dir(&[("A", "x"), ("B.append", ""), ("B.delim", ":"), ("C.", "y"), (".keep", "\0")]).check(),
+            Ok(())
+        );
+        for (name, value, said) in [
+            ("A=B", "x", "`A=B` has no name"),
+            (".append", "x", "`.append` has no name"),
+            ("A\n=B.default", "x", "`A\\n=B.default` has no name"),
+            ("A.append", "x\0y", "`A.append` has a zero byte"),
+            ("A.delim", "\0", "`A.delim` has a zero byte"),
+        ] {
+            let error = dir(&[(name, value)]).check().unwrap_err();
+            assert!(error.starts_with(said), "{error}");
+        }
     }
 
     #[test]

@@ -146,6 +146,21 @@ mod tests {
     }
 
     #[test]
+    fn depth_takes_no_stack() {
+        for text in [
+            format!("a{} = 1", ".a".repeat(200_000)),
+            format!("[a{}]", ".a".repeat(200_000)),
+            format!("a = {}", "[".repeat(200_000)),
+            format!("a = {}", "{a=".repeat(200_000)),
+        ] {
+            // On a small stack, as threads have.
+            let read = move || from_toml::<toml::Value>("x.toml", &text).map(drop).is_err();
+            let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(read).unwrap();
+            assert!(thread.join().unwrap(), "nobody writes this");
+        }
+    }
+
+    #[test]
     fn bytes_that_are_no_text_are_named() {
         assert_eq!(utf8("x.toml", b"ab\xff").unwrap_err().to_string(), "x.toml: not valid UTF-8 at byte 2");
     }

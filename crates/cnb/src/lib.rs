@@ -45,6 +45,8 @@ pub mod layer;
 #[cfg(feature = "full")]
 pub mod metadata;
 #[cfg(feature = "full")]
+mod names;
+#[cfg(feature = "full")]
 pub mod output;
 #[cfg(feature = "full")]
 pub mod plan;

@@ -11,7 +11,7 @@ use crate::encode::{Fields, Node, to_json};
 use crate::group::GroupElement;
 use crate::launch::Process;
 use crate::plan::{BuildpackPlan, Require, Unmet};
-use crate::{ApiVersion, ParseError, error, table};
+use crate::{ApiVersion, ParseError, error, names, table};
 
 /// A label for the app image.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -124,7 +124,8 @@ impl LaunchToml {
     ///
     /// # Errors
     /// Text that is not TOML or not of this shape; a `direct` where there is none; two processes that both want to be
-    /// the default; a type that is no file name; an entry of the old bill of materials with a version of its own.
+    /// the default; a type that is no file name; a text that no program could get; an entry of the old bill of materials
+    /// with a version of its own.
     pub fn parse(
         file: &str,
         text: &str,
@@ -132,6 +133,7 @@ impl LaunchToml {
         buildpack: &GroupElement,
     ) -> Result<Self, ParseError> {
         let raw: RawLaunch = error::from_toml(file, text)?;
+        check_texts(&raw).map_err(|message| ParseError::new(file, message))?;
         let fail = |message: String, span| Err(ParseError::at(file, message, text, span));
         let mut out = Self {
             slices: raw.slices,
@@ -151,6 +153,15 @@ impl LaunchToml {
         }
         Ok(out)
     }
+}
+
+/// Checks labels and slices: the texts that are no process's.
+fn check_texts(raw: &RawLaunch) -> Result<(), String> {
+    for Label { key, value } in &raw.labels {
+        names::name("label", key)?;
+        names::text(&format!("label '{key}': the value"), value)?;
+    }
+    raw.slices.iter().flat_map(Slice::paths).try_for_each(|path| names::text("slice: the path", path))
 }
 
 #[derive(Deserialize)]
@@ -184,9 +195,13 @@ impl RawProcess {
         warnings: &mut Vec<String>,
     ) -> Result<Process, String> {
         let name = self.r#type;
-        if name.is_empty() || name.chars().any(|character| "/><:|&\\".contains(character)) {
-            return Err(format!("process type '{name}' is empty or has one of the characters /><:|&\\"));
-        }
+        names::process_type(&name)?;
+        let of = |what: &str| format!("process '{name}': the {what}");
+        self.args.iter().flatten().try_for_each(|arg| names::text(&of("argument"), arg))?;
+        names::text(&of("working directory"), &self.working_dir)?;
+        self.exec_env.iter().try_for_each(|env| names::name(&of("execution environment"), env))?;
+        let command = command(self.command, api).map_err(|what| format!("process '{name}': {what}"))?;
+        command.iter().try_for_each(|word| names::text(&of("command"), word))?;
         let direct = match self.direct {
             Some(_) if api.at_least(9) => {
                 return Err(format!(
@@ -204,7 +219,7 @@ impl RawProcess {
             self.working_dir
         };
         Ok(Process {
-            command: command(self.command, api).map_err(|what| format!("process '{name}': {what}"))?,
+            command,
             r#type: name,
             args: self.args,
             direct,
@@ -331,10 +346,19 @@ impl ExtendConfig {
         }
         let image = |raw: RawImage| {
             for arg in &raw.args {
-                let name = arg.as_ref().name.as_str();
-                let message = match name {
+                let BuildArg { name, value } = arg.as_ref();
+                let message = match name.as_str() {
                     "" => "an argument needs a name".to_owned(),
-                    _ if RESERVED_ARGS.contains(&name) => {
+                    _ if name.contains(|ch: char| ch == '=' || ch.is_whitespace() || ch.is_control()) => {
+                        format!(
+                            "the argument '{}' has a '=', a space or a control character",
+                            name.escape_debug()
+                        )
+                    }
+                    _ if value.contains('\0') => {
+                        format!("the value of the argument '{name}' has a zero byte")
+                    }
+                    _ if RESERVED_ARGS.contains(&name.as_str()) => {
                         format!("the argument '{name}' is the lifecycle's to give, expected another name")
                     }
                     _ => continue,
@@ -398,142 +422,4 @@ impl SbomFormat {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn buildpack() -> GroupElement {
-        GroupElement { id: "a".into(), version: "1".into(), homepage: "h".into(), ..GroupElement::default() }
-    }
-
-    fn launch(minor: u32, text: &str) -> Result<LaunchToml, ParseError> {
-        LaunchToml::parse("launch.toml", text, ApiVersion::new(0, minor), &buildpack())
-    }
-
-    #[test]
-    fn old_commands_are_texts_for_a_shell() {
-        let text =
-            "[[processes]]\ntype='web'\ncommand='run $X'\nargs=['a']\nworking-dir='/w'\ndefault=true\n";
-        let process = &launch(8, text).unwrap().processes[0];
-        assert_eq!(process.command, ["run $X"]);
-        assert!(!process.direct && process.is_default);
-        assert_eq!((process.working_dir.as_str(), process.buildpack_id.as_str()), ("/w", "a"));
-        let old = launch(7, text).unwrap();
-        assert_eq!((old.processes[0].working_dir.as_str(), old.warnings.len()), ("", 1));
-        let direct = launch(8, "[[processes]]\ntype='web'\ncommand='c'\ndirect=true\n").unwrap();
-        assert!(direct.processes[0].direct);
-    }
-
-    #[test]
-    fn new_commands_are_lists_and_direct() {
-        let process = &launch(9, "[[processes]]\ntype='web'\ncommand=['run', '-x']\n").unwrap().processes[0];
-        assert_eq!(process.command, ["run", "-x"]);
-        assert!(process.direct);
-        assert_eq!(process.args, None);
-    }
-
-    #[test]
-    fn what_a_process_can_not_have_is_refused_with_its_place() {
-        for (minor, text, expected) in [
-            (
-                9,
-                "[[processes]]\ntype='w'\ncommand='x'\n",
-                "1:1: process 'w': the command is string, buildpack API 0.9 expects an array of strings",
-            ),
-            (
-                8,
-                "[[processes]]\ntype='w'\ncommand=['x']\n",
-                "1:1: process 'w': the command is array, buildpack API 0.8 expects a string",
-            ),
-            (9, "[[processes]]\ntype='w'\n", "1:1: process 'w': missing field `command`"),
-            (9, "[[processes]]\ntype='w'\ncommand=[1]\n", "1:1: process 'w': the command has integer in it"),
-            (
-                9,
-                "[[processes]]\ntype='w'\ncommand=['x']\ndirect=false\n",
-                "1:1: process 'w' has the key 'direct'",
-            ),
-            (9, "[[processes]]\ntype='a/b'\ncommand=['x']\n", "1:1: process type 'a/b' is empty or has"),
-            (
-                9,
-                "[[processes]]\ntype='a'\ncommand=['x']\ndefault=true\n[[processes]]\ntype='b'\ncommand=['x']\ndefault=true\n",
-                "5:1: more than one process is the default",
-            ),
-            (9, "[[bom]]\nname='n'\nversion='1'\n", " bom entry 'n' has the key 'version'"),
-        ] {
-            let error = launch(minor, text).unwrap_err().to_string();
-            assert!(error.strip_prefix("launch.toml:").unwrap().starts_with(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_rest_of_launch_toml_is_read() {
-        let text = "[[slices]]\npaths=['a/*']\n[[slices]]\n[[labels]]\nkey='k'\nvalue='v'\n[[bom]]\nname='n'\n[bom.metadata]\nx=1\n";
-        let out = launch(9, text).unwrap();
-        assert_eq!((out.slices[0].paths().len(), out.slices[1].paths.as_ref()), (1, None));
-        assert_eq!(out.labels, [Label { key: "k".into(), value: "v".into() }]);
-        assert_eq!(
-            legacy_sbom(&out.bom),
-            "[{\"name\":\"n\",\"metadata\":{\"x\":1},\"buildpack\":{\"id\":\"a\",\"version\":\"1\"}}]\n"
-        );
-        assert_eq!(legacy_sbom(&[]), "null\n");
-    }
-
-    #[test]
-    fn only_what_was_asked_for_can_be_unmet() {
-        let plan = BuildpackPlan { entries: vec![Require { name: "node".into(), ..Require::default() }] };
-        let parse = |text: &str| BuildToml::parse("build.toml", text, &plan, &buildpack());
-        assert_eq!(parse("[[unmet]]\nname='node'\n").unwrap().unmet, [Unmet { name: "node".into() }]);
-        let error = parse("\n[[unmet]]\nname='x'\n").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "build.toml:2:1: unmet 'x' is nothing that the buildpack was asked for"
-        );
-        assert!(parse("[[unmet]]\n").is_err());
-    }
-
-    #[test]
-    fn sbom_files_are_known_by_their_ending() {
-        assert_eq!(SbomFormat::of_file("layer.sbom.cdx.json"), Some(SbomFormat::CycloneDx));
-        assert_eq!(SbomFormat::of_file("a.b.sbom.spdx.json"), Some(SbomFormat::Spdx));
-        assert_eq!(SbomFormat::of_file("sbom.cdx.json"), None);
-        assert_eq!(SbomFormat::of_file("layer.sbom.x.json"), None);
-        let declared = ["application/SPDX+json; version=2.3".to_owned()];
-        assert!(SbomFormat::Spdx.is_in(&declared) && !SbomFormat::Syft.is_in(&declared));
-    }
-
-    #[test]
-    fn extend_config_is_read() {
-        let text = "[[build.args]]\nname='A'\nvalue='1'\n[[run.args]]\nname='B'\n";
-        let config = ExtendConfig::parse("extend-config.toml", text).unwrap();
-        assert_eq!(config.build.args[0], BuildArg { name: "A".into(), value: "1".into() });
-        assert_eq!(config.run.args[0].value, "");
-    }
-
-    #[test]
-    fn arguments_and_packages_of_both_dockerfiles_are_read() {
-        let config = ExtendConfig::parse(
-            "extend-config.toml",
-            "[build]\npackages=['gcc']\n[[build.args]]\nname='a'\nvalue='1'\n[[run.args]]\nname='b'\n",
-        )
-        .unwrap();
-        assert_eq!(config.build.packages, ["gcc"]);
-        assert_eq!(config.build.args, [BuildArg { name: "a".into(), value: "1".into() }]);
-        assert_eq!(config.run.args, [BuildArg { name: "b".into(), value: String::new() }]);
-        assert_eq!(ExtendConfig::parse("", "").unwrap(), ExtendConfig::default());
-    }
-
-    #[test]
-    fn arguments_of_the_lifecycle_are_not_for_extensions() {
-        for (text, expected) in [
-            (
-                "[[build.args]]\nname='a'\n[[build.args]]\nname='build_id'\n",
-                "x:3:1: the argument 'build_id' is",
-            ),
-            ("[[run.args]]\nname='user_id'\n", "x:1:1: the argument 'user_id' is"),
-            ("[[run.args]]\nname=''\n", "x:1:1: an argument needs a name"),
-            ("[run]\nargs='a'\n", "x:2:6: invalid type"),
-        ] {
-            let error = ExtendConfig::parse("x", text).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{error}");
-        }
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use crate::plan::{BuildPlan, Plan, PlanEntry, Provide, Require};
 
 /// How much is done to find a combination of plans that works: each plan chosen counts with what it provides and
 /// requires. Nobody waits for all combinations of twenty members with three alternatives each.
-const STEPS: usize = 1 << 24;
+const STEPS: usize = 1 << 22;
 
 /// What `bin/detect` of one module came to.
 #[derive(Clone, Debug, PartialEq)]
