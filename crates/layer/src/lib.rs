@@ -17,6 +17,7 @@ pub mod overlay;
 pub mod pack;
 mod refused;
 mod root;
+mod space;
 pub mod unpack;
 mod walk;
 
@@ -31,3 +32,4 @@ pub use glob::BadPattern;
 pub use meta::{Kind, Meta};
 pub use refused::Refused;
 pub use root::{Entry, Root};
+pub use space::{FullDisk, SpaceWatch, meaning as meaning_of_space};
