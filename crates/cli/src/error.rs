@@ -3,6 +3,7 @@
 //! Errors of the libraries become this once, here at the edge; nothing below knows of exit codes.
 
 use std::error::Error;
+use std::path::Path;
 
 /// What to do about a full disk.
 pub const FULL_DISK: &str = "make room on the disk: `pannier prune` removes what no image needs";
@@ -30,9 +31,7 @@ impl CommandError {
         let error = error.into();
         let hints = library_hints(&*error);
         let mut error = Self { error, hints, detail: None, exit_code: 1 };
-        if is_full_disk(&error.message()) {
-            error.hints.push(FULL_DISK.to_owned());
-        }
+        error.hints.extend(refused_writing(&error.message()));
         if error.message().contains("cannot mount an overlay") {
             error.hints.push(NO_OVERLAY.to_owned());
         }
@@ -89,9 +88,36 @@ impl CommandError {
     }
 }
 
-/// By the text: of errors that pass their cause off as themselves, the chain of causes lacks the system's.
-fn is_full_disk(message: &str) -> bool {
-    ["(os error 28)", "(os error 122)"].iter().any(|number| message.contains(number))
+/// What to do about a file that could not be written. By the text: of errors that pass their cause off as themselves, the
+/// chain of causes lacks the system's.
+fn refused_writing(message: &str) -> Vec<String> {
+    let said = |number: u32| message.contains(&format!("(os error {number})"));
+    let full = disk_of(message).map(|disk| disk.to_string());
+    // ENOSPC, EDQUOT, EFBIG, EROFS.
+    if said(28) {
+        return full.into_iter().chain([FULL_DISK.to_owned()]).collect();
+    }
+    let what = match () {
+        () if said(122) => "a quota of the disk is used up; ",
+        () if said(27) => {
+            return vec![
+                "the file is larger than the file system or the limit of file sizes (`ulimit -f`) allows"
+                    .to_owned(),
+            ];
+        }
+        () if said(30) => {
+            return vec!["the disk is read-only: --home can name a folder on another one".to_owned()];
+        }
+        () => return Vec::new(),
+    };
+    full.into_iter().chain([format!("{what}{FULL_DISK}")]).collect()
+}
+
+/// The full disk of the first path in a message that is on one.
+fn disk_of(message: &str) -> Option<layer::FullDisk> {
+    let words = message.split(|ch: char| ch.is_whitespace() || "`'\"(),".contains(ch));
+    let paths = words.filter(|word| word.starts_with('/')).map(|word| Path::new(word.trim_end_matches(':')));
+    paths.filter_map(|path| path.ancestors().find(|it| it.exists())).find_map(layer::FullDisk::look)
 }
 
 /// What images and registries say about their own errors, wherever in the chain of causes they are.
@@ -142,6 +168,12 @@ mod tests {
         );
         let full = std::io::Error::from_raw_os_error(28);
         assert!(CommandError::from(full).hints[0].starts_with("make room on the disk"));
+        for (number, hint) in [(122, "quota"), (27, "ulimit"), (30, "read-only")] {
+            let error = CommandError::from(std::io::Error::from_raw_os_error(number));
+            assert!(error.hints[0].contains(hint), "{:?}", error.hints);
+        }
+        let on_proc = CommandError::new("failed to write to file `/proc/none/x`: no space (os error 28)");
+        assert_eq!(on_proc.hints[0], "no space is left on the disk of /proc: 0 bytes are free");
         let none = CommandError::new("cannot mount an overlay of 3 trees on /x");
         assert!(none.hints[0].starts_with("`pannier doctor` says"));
     }

@@ -117,6 +117,10 @@ impl std::fmt::Debug for Dockerfile {
 }
 
 fn parse(text: &str) -> Result<(char, Vec<Instruction>), Fault> {
+    if let Some(at) = text.find('\0') {
+        // Neither programs nor file names have any.
+        return Err(Fault::new(at..at + 1, "a zero byte, expected text"));
+    }
     let mut lines = Lines::new(text);
     let mut instructions = Vec::new();
     let mut stages = 0;

@@ -25,6 +25,7 @@ use events::{Event, Events, Phase};
 use layer::{PathError, Root};
 
 use crate::executor::{ExecError, Executor, Exit, Place};
+use crate::share::{self, Share, TooMuch};
 pub use metadata::ProcessList;
 
 /// What the build phase works on.
@@ -102,6 +103,8 @@ pub struct BuiltModule {
     pub layers: Vec<BuiltLayer>,
     /// Its `store.toml`.
     pub store: Option<Store>,
+    /// What it adds to the documents of the image.
+    pub share: Share,
 }
 
 /// A layer that a buildpack asked for.
@@ -178,6 +181,28 @@ pub enum BuildError {
         /// The path.
         path: PathBuf,
     },
+    /// A buildpack left more than an image can say.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
+    /// A variable of a layer is none that a program could be given.
+    #[error("buildpack {id} left an invalid variable in {}: {reason}", dir.display())]
+    Variable {
+        /// The buildpack.
+        id: String,
+        /// The folder with the variable's file, by the guest's path.
+        dir: PathBuf,
+        /// Which variable, and what is wrong with it.
+        reason: String,
+    },
+    /// What a buildpack left, or what it is to get, cannot be read or written.
+    #[error("the files of buildpack {id} cannot be used")]
+    Files {
+        /// The buildpack.
+        id: String,
+        /// Why.
+        #[source]
+        source: Box<BuildError>,
+    },
     /// A folder cannot be read.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -195,6 +220,16 @@ impl BuildError {
                 Self::Unreadable { id: id.to_owned(), path, source }
             }
             other => other,
+        }
+    }
+
+    /// Names the buildpack where the error does not.
+    fn of(self, id: &str) -> Self {
+        match self {
+            Self::Path(_) | Self::Io(_) | Self::NotAFolder { .. } => {
+                Self::Files { id: id.to_owned(), source: Box::new(self) }
+            }
+            error => error,
         }
     }
 }
@@ -223,7 +258,9 @@ pub fn build(
         let left = module::run(inputs, element, &asked, &mut env, executor, events);
         let elapsed = start.elapsed();
         events.event(Event::ModuleEnded { phase: Phase::Build, id: &element.id, elapsed });
-        let left = left?;
+        let left = left.map_err(|error| error.of(&element.id))?;
+        let share = left.share();
+        share::check(std::iter::once((element.id.as_str(), &share)), oci::image::MAX_DOCUMENT)?;
         left.warnings.iter().for_each(|warning| events.warning(warning));
         plan.remove_met(&asked, &left.unmet);
         if let Some(warning) = processes.add(left.processes) {
@@ -234,7 +271,12 @@ pub fn build(
         built.launch_bom.extend(left.launch_bom);
         build_bom.extend(left.build_bom);
         sboms.extend(left.sboms);
-        built.modules.push(BuiltModule { element: element.clone(), layers: left.layers, store: left.store });
+        built.modules.push(BuiltModule {
+            element: element.clone(),
+            layers: left.layers,
+            store: left.store,
+            share,
+        });
     }
     (built.processes, built.default_process) = processes.finish();
     // From here on no program of a buildpack runs: what is written now stays as it is.
@@ -251,8 +293,10 @@ pub fn build(
 fn check_folders(inputs: &BuildInputs<'_>) -> Result<(), BuildError> {
     for element in inputs.group {
         let path = inputs.layers.host.join(cnb::launch::escape_id(&element.id));
-        if !fs_err::symlink_metadata(&path)?.is_dir() {
-            return Err(BuildError::NotAFolder { path });
+        let meta =
+            fs_err::symlink_metadata(&path).map_err(|error| BuildError::from(error).of(&element.id))?;
+        if !meta.is_dir() {
+            return Err(BuildError::NotAFolder { path }.of(&element.id));
         }
     }
     Ok(())

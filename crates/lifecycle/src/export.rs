@@ -21,6 +21,7 @@ use oci::{Descriptor, History, Image, Layer, Store};
 
 use crate::build::{BuiltLayer, BuiltModule};
 use crate::executor::Place;
+use crate::share::{self, TooMuch};
 pub use extended::{ExtendedRunImage, ExtensionLayer};
 use layers::{LayerMaker, Made};
 
@@ -141,6 +142,9 @@ pub enum ExportError {
         /// The types there are.
         known: Vec<String>,
     },
+    /// The buildpacks left more than an image can say.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
     /// The store, or a document of an image.
     #[error(transparent)]
     Oci(#[from] oci::Error),
@@ -154,6 +158,9 @@ pub fn export(
     events: &dyn Events,
 ) -> Result<Exported, ExportError> {
     let default_process = config::default_process(inputs)?;
+    // Before anything is packed, and on its way to a registry.
+    let shares = inputs.modules.iter().map(|module| (module.element.id.as_str(), &module.share));
+    share::check(shares, oci::image::MAX_DOCUMENT)?;
     let mut exporter = Exporter::new(inputs, ready, events);
     exporter.extensions();
     for module in inputs.modules {

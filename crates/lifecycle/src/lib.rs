@@ -22,7 +22,9 @@ pub mod generate;
 mod module_env;
 mod program;
 pub mod restore;
+mod share;
 #[cfg(test)]
 mod testing;
 
 pub use executor::{ExecError, Executor, Exit, Invocation, Place};
+pub use share::{Share, TooMuch};

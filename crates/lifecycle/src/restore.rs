@@ -129,10 +129,12 @@ fn layers(
         events.info(&format!("Restoring metadata for \"{id}:{name}\" from app image"));
         restored.push(RestoredLayer { name: name.clone(), metadata: layer.clone(), contents });
     }
+    // Sorted by name, as the label is.
+    let in_image = restored.len();
     for (name, layer) in in_cache.into_iter().flatten() {
         let in_app = in_app.is_some_and(|layers| layers.contains_key(name));
         let from_app = layer.types.launch && (in_app || !platform_api.at_least(14));
-        if !layer.types.cache || from_app || restored.iter().any(|it| it.name == *name) {
+        if !layer.types.cache || from_app || is_in(&restored[..in_image], name) {
             continue;
         }
         if !is_for_us(layer) {
@@ -147,6 +149,11 @@ fn layers(
         events.info(&format!("Restoring data for \"{id}:{}\" from cache", layer.name));
     }
     restored
+}
+
+/// Whether one of these layers, which are sorted by name, has this one.
+fn is_in(layers: &[RestoredLayer], name: &str) -> bool {
+    layers.binary_search_by(|layer| layer.name.as_str().cmp(name)).is_ok()
 }
 
 /// An SBOM file that comes back beside its layer.

@@ -117,6 +117,18 @@ pub enum Error {
         /// The rule it breaks, and what was expected.
         reason: String,
     },
+    /// A document of a new image is larger than anybody reads.
+    #[error("the image's {what} has {size} bytes, expected at most {limit}{}", most(.largest))]
+    TooLarge {
+        /// Which document.
+        what: &'static str,
+        /// Its size in bytes.
+        size: u64,
+        /// The most that is read.
+        limit: u64,
+        /// The largest label and its size in bytes.
+        largest: Option<(String, u64)>,
+    },
     /// Text that should be JSON of a certain shape is not.
     #[error("invalid {what}: {source}")]
     Json {
@@ -238,6 +250,10 @@ impl Error {
 fn variant_note(platform: &Platform) -> &'static str {
     // A bare `linux/arm` is ambiguous to people; say that any variant would have done.
     if platform.architecture == "arm" && platform.variant.is_none() { " (any variant)" } else { "" }
+}
+
+fn most(label: &Option<(String, u64)>) -> String {
+    label.as_ref().map_or_else(String::new, |(name, size)| format!("; its label `{name}` has {size}"))
 }
 
 fn list(items: &[String]) -> String {

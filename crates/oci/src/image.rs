@@ -252,7 +252,8 @@ impl NewImage {
     /// Writes the documents. The same input gives the same bytes.
     ///
     /// # Errors
-    /// When a layer's media type has no equal in the format, or the history does not fit the layers.
+    /// When a layer's media type has no equal in the format, the history does not fit the layers, or a document is
+    /// larger than [`MAX_DOCUMENT`]: nobody could read the image.
     pub fn finish(mut self) -> Result<Image> {
         let place = "the new image";
         for layer in &mut self.layers {
@@ -261,6 +262,9 @@ impl NewImage {
         self.config.rootfs.diff_ids = self.layers.iter().map(|layer| layer.diff_id).collect();
         check_history(&self.config, place)?;
         let config_bytes = to_json(&self.config, "image configuration")?;
+        let largest = self.config.config.labels.iter().max_by_key(|(_, value)| value.len());
+        let largest = largest.map(|(name, value)| (name.clone(), value.len() as u64));
+        check_size("configuration", &config_bytes, largest)?;
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(self.format.manifest().to_owned()),
@@ -270,6 +274,7 @@ impl NewImage {
             extra: serde_json::Map::new(),
         };
         let manifest_bytes = to_json(&manifest, "image manifest")?;
+        check_size("manifest", &manifest_bytes, None)?;
         let mut descriptor = describe(self.format.manifest(), &manifest_bytes);
         descriptor.platform = Some(self.config.platform());
         Ok(Image {
@@ -351,6 +356,15 @@ pub fn read_document(blobs: &dyn Blobs, descriptor: &Descriptor) -> Result<Vec<u
         .map_err(|source| Error::ReadBlob { digest: descriptor.digest, place: place.clone(), source })?;
     check_document(descriptor, &bytes, &place)?;
     Ok(bytes)
+}
+
+/// Checks that a new document can be read.
+fn check_size(what: &'static str, bytes: &[u8], largest: Option<(String, u64)>) -> Result<()> {
+    let size = bytes.len() as u64;
+    if size > MAX_DOCUMENT {
+        return Err(Error::TooLarge { what, size, limit: MAX_DOCUMENT, largest });
+    }
+    Ok(())
 }
 
 /// A descriptor of `bytes`.

@@ -18,6 +18,7 @@ mod kept;
 mod outcome;
 mod packages;
 mod phases;
+mod places;
 mod report;
 mod request;
 mod resolve;

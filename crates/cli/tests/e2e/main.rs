@@ -16,6 +16,7 @@
 //! | [`faults`] | bad input: one clear line, nothing left behind |
 //! | [`hostile`] | layers made to do harm |
 //! | [`secrets`] | what nothing that is printed, reported or built may have in it |
+//! | [`limits`] | too much of anything: one clear line that says whose it is, and no image that nobody can read |
 //! | [`isolation`] | what a buildpack can't reach |
 //! | [`interop`] | other programs read what was written |
 //! | [`files`] | links, FIFOs, devices and more in the place of files |
@@ -33,6 +34,7 @@ mod hostile;
 mod interop;
 mod isolation;
 mod launching;
+mod limits;
 mod modules;
 mod order;
 mod outputs;

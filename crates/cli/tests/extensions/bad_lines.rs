@@ -63,6 +63,19 @@ fn variables_that_double() {
 }
 
 #[test]
+fn an_image_that_nobody_could_read() {
+    let Some(machine) = machine() else { return };
+    let long = "x".repeat(1_000_000);
+    let labels: String = (0..5).map(|label| format!("LABEL a{label}={long}\n")).collect();
+    let text = format!("{HEAD}{labels}");
+    let words =
+        ["after the extension test/ext the run image's configuration has 50", "expected at most 4194304"];
+    fails_clearly(&machine, extension(&[("run.Dockerfile", &text)]), &words);
+    // The build image is none that anybody reads afterwards.
+    build_with_extension(&machine, extension(&[("build.Dockerfile", &text)])).ok();
+}
+
+#[test]
 fn dockerfiles_with_errors() {
     let Some(machine) = machine() else { return };
     let fails = |line, lines: &str, words: &[&str]| fails_at(&machine, line, lines, words);

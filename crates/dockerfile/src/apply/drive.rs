@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use events::{Event, Phase};
 use layer::Digest;
 use oci::Image;
+use oci::image::MAX_DOCUMENT;
 use oci::store::StepRecord;
 
 use super::error::{Failed, StepError};
@@ -96,8 +97,21 @@ impl<'a> Drive<'a> {
         let changed = self.reports[before.0..].iter().any(|report| report.entries > 0)
             || !same_config(&before.1, &self.state.config);
         self.rebasable &= says_rebasable || !changed;
+        if changed {
+            self.check_size(source)?;
+        }
         self.tell_root(source, &before.1);
         Ok(())
+    }
+
+    /// Nobody could read an image with a larger configuration. The build image is no image afterwards.
+    fn check_size(&self, source: &Source<'_>) -> Result<(), ApplyError> {
+        let (origin, limit) = (source.origin.clone(), MAX_DOCUMENT);
+        let size = serde_json::to_vec(&self.state.config).map_or(0, |bytes| bytes.len() as u64);
+        match size > limit && self.need == Need::Image {
+            true => Err(ApplyError::TooLarge { origin, size, limit }),
+            false => Ok(()),
+        }
     }
 
     /// Says what would be done, and makes nothing.
@@ -385,11 +399,12 @@ fn locate(failed: Failed, source: &Source<'_>, instruction: &Instruction) -> App
         Failed::Source(error) => ApplyError::Source(error),
         Failed::Message(message, None) => ApplyError::Source(at(format!("`{text}`: {message}"))),
         Failed::Message(message, Some(span)) => ApplyError::Source(source.dockerfile.error(&span, message)),
-        Failed::Run { status, output, hint } => ApplyError::Run(Box::new(RunFailure {
+        Failed::Run { status, output, hint, disk } => ApplyError::Run(Box::new(RunFailure {
             at: at(format!("`{text}` of extension {} failed with {status}", source.origin)),
             status,
             output,
             hint,
+            disk,
         })),
         Failed::Step(source_error) => {
             ApplyError::Step { at: at(format!("cannot apply `{text}`")), source: source_error }

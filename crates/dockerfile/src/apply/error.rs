@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use layer::PathError;
 use layer::pack::PackError;
+use layer::{FullDisk, PathError};
 use oci::passwd::UserError;
 use sandbox::{ExitStatus, MountError, SpawnError};
 
@@ -34,6 +34,18 @@ pub enum ApplyError {
     /// Something went wrong that is no instruction's fault.
     #[error(transparent)]
     Other(#[from] StepError),
+    /// The image's configuration would be larger than anybody reads.
+    #[error(
+        "after the extension {origin} the run image's configuration has {size} bytes, expected at most {limit}"
+    )]
+    TooLarge {
+        /// The extension.
+        origin: String,
+        /// The size of the configuration in bytes.
+        size: u64,
+        /// The most that is read.
+        limit: u64,
+    },
     /// The run image would run as root.
     #[error("after the extension {origin} the run image's user is `{user}`, expected one that is not root")]
     RootUser {
@@ -49,7 +61,8 @@ impl ApplyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Source(error) => error.help().map(str::to_owned),
-            Self::Run(failure) => failure.hint.map(str::to_owned),
+            // A full disk is said by who knows all disks.
+            Self::Run(failure) => failure.hint.filter(|_| failure.disk.is_none()).map(str::to_owned),
             Self::Step { source: StepError::Spawn(error), .. } => error.hint().map(str::to_owned),
             Self::RootUser { .. } => Some(
                 "end the last run.Dockerfile with `USER ${user_id}:${group_id}` (declare both with ARG first)"
@@ -107,6 +120,8 @@ pub struct RunFailure {
     pub output: Vec<String>,
     /// What may be done about it.
     pub hint: Option<&'static str>,
+    /// The disk of the step, when there was no space on it as the program ended.
+    pub disk: Option<FullDisk>,
 }
 
 impl fmt::Display for RunFailure {
@@ -132,7 +147,7 @@ pub(super) enum Failed {
     /// Its own fault, located.
     Source(SourceError),
     /// The program ended badly.
-    Run { status: ExitStatus, output: Vec<String>, hint: Option<&'static str> },
+    Run { status: ExitStatus, output: Vec<String>, hint: Option<&'static str>, disk: Option<FullDisk> },
     /// The machine's or the image's.
     Step(StepError),
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use events::{Event, Phase, Stream};
 use fs_err as fs;
-use layer::{Digest, Root};
+use layer::{Digest, FullDisk, Root};
 use oci::passwd::User;
 use sandbox::{ExitStatus, GuestMount, Ids, Output, Spec, Stdio};
 
@@ -96,6 +96,8 @@ impl RunStep {
         spec.network = network;
         spec.mounts.append(&mut mounts.guest);
         let status = run(spec, engine);
+        // Looked at now: what takes the space goes with the step.
+        let disk = FullDisk::look(&bench.root);
         mounts.clean_up(bench)?;
         let (status, last) = status?;
         if status.success() {
@@ -103,7 +105,8 @@ impl RunStep {
         }
         let output = last.lines();
         let hint = hint(engine.ids, &output);
-        Err(Failed::Run { status, output, hint })
+        let disk = disk.map(|disk| FullDisk { path: engine.store.dir().to_owned(), ..disk });
+        Err(Failed::Run { status, output, hint, disk })
     }
 
     fn spec(
@@ -176,16 +179,17 @@ fn run(spec: Spec, engine: &Engine<'_>) -> Result<(ExitStatus, LastLines), StepE
     Ok((status, last))
 }
 
-/// What may be the matter with a program where there is a single id.
+/// What may be the matter with a program, by its own words: a lack of space, or of ids.
 fn hint(ids: Ids, output: &[String]) -> Option<&'static str> {
     let refused =
         ["Operation not permitted", "Invalid argument", "operation not permitted", "invalid argument"];
     let was_refused = output.iter().any(|line| refused.iter().any(|text| line.contains(text)));
-    (ids == Ids::Single && was_refused).then_some(
+    let of_space = output.iter().rev().find_map(|line| layer::meaning_of_space(line));
+    of_space.or((ids == Ids::Single && was_refused).then_some(
         "there is only one user id here, so a program can neither change owners nor become another user: give your \
          user more ids with a line like `NAME:100000:65536` in /etc/subuid and in /etc/subgid (the package that has \
          newuidmap must be installed, often `uidmap`)",
-    )
+    ))
 }
 
 /// The last lines of what a program writes.
@@ -250,5 +254,7 @@ mod tests {
         assert!(hint(Ids::Single, &output).is_some_and(|hint| hint.contains("/etc/subuid")));
         assert!(hint(Ids::Ranges, &output).is_none());
         assert!(hint(Ids::Single, &["no such file".to_owned()]).is_none());
+        let full = ["dd: /dev/shm/x: No space left on device".to_owned(), "gone".to_owned()];
+        assert!(hint(Ids::Ranges, &full).is_some_and(|hint| hint.contains("/dev/shm")));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cnb::ParseError;
 use cnb::descriptor::ModuleDescriptor;
-use cnb::env::{Env, RootDir, Scope};
+use cnb::env::{Env, EnvDir, RootDir, Scope};
 use cnb::group::{GroupElement, Kind};
 use cnb::launch::Process;
 use cnb::layer::{LayerToml, LayerTypes, Store, matches_exec_env};
@@ -22,6 +22,7 @@ use crate::executor::{Executor, Invocation, Place};
 use crate::files::{DESCRIPTOR_LIMIT, create_new, read_optional};
 use crate::module_env::ModuleEnv;
 use crate::program::{self, Failure};
+use crate::share::Share;
 
 /// What one buildpack left.
 #[derive(Debug, Default)]
@@ -36,6 +37,13 @@ pub(super) struct Left {
     pub build_bom: Vec<BomEntry>,
     pub sboms: Vec<SbomFile>,
     pub warnings: Vec<String>,
+}
+
+impl Left {
+    /// What it adds to the documents of the image.
+    pub fn share(&self) -> Share {
+        Share::of(&self.layers, self.store.as_ref(), &self.processes, &self.labels, &self.slices)
+    }
 }
 
 /// Runs one buildpack, and adds what its layers bring to the environment of the next.
@@ -147,9 +155,12 @@ fn read(
             layer.toml.types = LayerTypes { cache: layer.toml.types.cache, ..LayerTypes::default() };
         }
     }
-    for layer in &left.layers {
-        if layer.toml.types.build && layer.has_contents {
-            add_to_env(env, &root, &place.guest, &layer.name)?;
+    for layer in left.layers.iter().filter(|layer| layer.has_contents) {
+        if layer.toml.types.build {
+            add_to_env(env, &root, place, &layer.name, &element.id)?;
+        }
+        if layer.toml.types.launch {
+            check_launch_env(&root, place, &layer.name, &element.id)?;
         }
     }
     if let Some(text) = read_optional(&root, "build.toml")? {
@@ -202,9 +213,9 @@ fn layers(root: &Root, shown: &dyn Fn(&str) -> String) -> Result<Vec<BuiltLayer>
             continue;
         }
         // The name becomes a path: it must not mean the folder of all layers, or the one above it.
-        if matches!(name, "" | "." | "..") {
-            let error = ParseError::new(shown(file), format!("'{name}' can not be the name of a layer"));
-            return Err(LayersError::Parse(error));
+        if matches!(name, "" | "." | "..") || name.contains(char::is_control) {
+            let message = format!("'{}' can not be the name of a layer", name.escape_debug());
+            return Err(LayersError::Parse(ParseError::new(shown(file), message)));
         }
         let text = root.read_to_string(file, DESCRIPTOR_LIMIT).map_err(LayersError::Path)?;
         let toml = LayerToml::parse(&shown(file), &text).map_err(LayersError::Parse)?;
@@ -216,16 +227,42 @@ fn layers(root: &Root, shown: &dyn Fn(&str) -> String) -> Result<Vec<BuiltLayer>
 }
 
 /// What a build layer brings to the environment of the buildpacks that follow.
-fn add_to_env(env: &mut Env, root: &Root, guest: &Path, name: &str) -> Result<(), BuildError> {
+fn add_to_env(env: &mut Env, root: &Root, place: &Place, name: &str, id: &str) -> Result<(), BuildError> {
     let layer = Path::new(name);
     for dir in RootDir::of(Scope::Build) {
         let path = layer.join(dir.name());
         if root.is_dir(&path) {
-            env.add_root_dir(Scope::Build, *dir, &guest.join(path));
+            env.add_root_dir(Scope::Build, *dir, &place.guest.join(path));
         }
     }
     for dir in ["env", "env.build"] {
-        env.add_env_dir(&env_dir::read(root, &layer.join(dir))?);
+        env.add_env_dir(&read_env(root, place, &layer.join(dir), id)?);
+    }
+    Ok(())
+}
+
+/// The variables in a folder of a layer. One that no program could be given is refused now, with the name of who wrote
+/// it: later it would be a program's that has nothing to do with it.
+fn read_env(root: &Root, place: &Place, dir: &Path, id: &str) -> Result<EnvDir, BuildError> {
+    let env = env_dir::read(root, dir)?;
+    match env.check() {
+        Ok(()) => Ok(env),
+        Err(reason) => Err(BuildError::Variable { id: id.to_owned(), dir: place.guest.join(dir), reason }),
+    }
+}
+
+/// Checks the variables that a layer has for the processes of the app image, which the launcher reads.
+fn check_launch_env(root: &Root, place: &Place, name: &str, id: &str) -> Result<(), BuildError> {
+    let layer = Path::new(name);
+    for dir in ["env", "env.launch"] {
+        let dir = layer.join(dir);
+        if !root.is_dir(&dir) {
+            continue;
+        }
+        read_env(root, place, &dir, id)?;
+        for entry in root.read_dir(&dir)?.into_iter().filter(|entry| entry.kind == FileKind::Dir) {
+            read_env(root, place, &dir.join(entry.name), id)?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! SBOM files: found beside a buildpack's layers, gathered in `<layers>/sbom` (buildpack.md, "Software-Bill-of-Materials").
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,13 +32,14 @@ pub(super) fn find(
     layers: &[BuiltLayer],
 ) -> Result<Vec<SbomFile>, BuildError> {
     let escaped = cnb::launch::escape_id(&element.id);
+    let by_name: HashMap<&str, &BuiltLayer> = layers.iter().map(|it| (it.name.as_str(), it)).collect();
     let mut files = Vec::new();
     for entry in root.read_dir("")? {
         let Some(name) = entry.name.to_str() else { continue };
         let (Some(format), Some(stem)) = (SbomFormat::of_file(name), name.split('.').next()) else {
             continue;
         };
-        let kinds: Vec<&str> = match (stem, layers.iter().find(|layer| layer.name == stem)) {
+        let kinds: Vec<&str> = match (stem, by_name.get(stem)) {
             ("launch", _) => vec!["launch"],
             ("build", _) => vec!["build"],
             (_, Some(layer)) => {

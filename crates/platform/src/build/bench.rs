@@ -19,9 +19,6 @@ use fs_err as fs;
 use oci::Store;
 use sandbox::{Mount, MountError, Overlay};
 
-/// Free bytes of a disk that is as good as full.
-const NEARLY_FULL: u64 = 4 << 20;
-
 /// The folder of one build. Removed, mounts and all, when dropped.
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -101,12 +98,6 @@ impl Bench {
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
-    }
-
-    /// True when there is hardly any space on the disk, so that a buildpack may well have failed for the lack of it.
-    pub fn is_full(&self) -> bool {
-        rustix::fs::statvfs(&self.dir)
-            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < NEARLY_FULL)
     }
 
     /// An empty folder of ours.

@@ -1,8 +1,10 @@
 //! What a build would do, found out by detection and generation alone: no buildpack builds, no Dockerfile is applied,
 //! no image gets a name.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use cnb::group::{GroupElement, Kind as ModuleKind};
-use cnb::plan::{Plan, Require};
+use cnb::plan::Require;
 use cnb::resolve::Outcome as Answer;
 use dockerfile::apply::{Cached, PlannedStep};
 use dockerfile::{Instruction, InstructionKind, Kind};
@@ -117,6 +119,12 @@ pub fn dry_run(request: &BuildRequest, events: &dyn Events) -> Result<DryRun, Bu
     let mut clock = Clock { times: Vec::new(), events };
     let resolved = clock.phase(Phase::Resolve, || resolve::resolve(request, Keep::Nothing, events))?;
     let mut run = clock.phase(Phase::Analyze, || Run::prepare(request, resolved, events))?;
+    let watch = layer::SpaceWatch::start(request.store.dir());
+    let found = find_out(&mut run, &mut clock);
+    found.map_err(|error| run.places().tell(error.for_want_of_space(&watch)))
+}
+
+fn find_out(run: &mut Run<'_>, clock: &mut Clock<'_>) -> Result<DryRun, BuildError> {
     let detected = clock.phase(Phase::Detect, || run.detect())?;
     let mut generated = Generated::default();
     if !detected.group.group_extensions.is_empty() {
@@ -216,45 +224,47 @@ fn name(kind: Kind) -> &'static str {
 }
 
 fn plan_lines(detected: &Detected) -> Vec<PlanLine> {
+    let mut required_by = requirers(detected);
     let line = |entry: &cnb::plan::PlanEntry| {
         let name = entry.requires.first().map(|require| require.name.clone()).unwrap_or_default();
-        let required_by = requirers(detected, &name);
         let provided_by = entry.providers.iter().map(|it| it.id.clone()).collect();
+        let required_by = required_by.remove(&name).unwrap_or_default();
         PlanLine { name, provided_by, required_by }
     };
     detected.plan.entries.iter().map(line).collect()
 }
 
-/// The members of the group that require `name`.
-fn requirers(detected: &Detected, name: &str) -> Vec<String> {
-    let requires = |element: &&GroupElement| {
+/// For each name the members of the group that require it.
+fn requirers(detected: &Detected) -> HashMap<String, Vec<String>> {
+    let entries = || detected.plan.entries.iter();
+    let provided: HashSet<(&str, &str)> = entries()
+        .filter_map(|entry| Some((entry.requires.first()?.name.as_str(), &entry.providers)))
+        .flat_map(|(name, providers)| providers.iter().map(move |it| (name, it.id.as_str())))
+        .collect();
+    let text = |require: &Require| format!("{require:?}");
+    let required: HashSet<String> = entries().flat_map(|entry| &entry.requires).map(text).collect();
+    let mut requirers: HashMap<String, Vec<String>> = HashMap::new();
+    for element in &detected.group.group {
         let run = detected.report.runs.get(&element.module(ModuleKind::Buildpack));
-        let Some(Answer::Passed(plan)) = run.map(|run| &run.outcome) else { return false };
+        let Some(Answer::Passed(plan)) = run.map(|run| &run.outcome) else { continue };
         // Of several plans that a buildpack offers, the first that is in what all agreed on was taken.
         let taken = plan.sections().find(|(provides, requires)| {
-            let provided = |name: &str| is_provided(&detected.plan, name, &element.id);
-            provides.iter().all(|it| provided(&it.name))
-                && requires.iter().all(|it| is_required(&detected.plan, it))
+            provides.iter().all(|it| provided.contains(&(it.name.as_str(), element.id.as_str())))
+                && requires.iter().all(|it| required.contains(&text(it)))
         });
-        taken.is_some_and(|(_, requires)| requires.iter().any(|it| it.name == name))
-    };
-    detected.group.group.iter().filter(requires).map(|element| element.id.clone()).collect()
-}
-
-fn is_provided(plan: &Plan, name: &str, by: &str) -> bool {
-    plan.entries.iter().any(|entry| {
-        entry.requires.iter().any(|it| it.name == name) && entry.providers.iter().any(|it| it.id == by)
-    })
-}
-
-fn is_required(plan: &Plan, require: &Require) -> bool {
-    plan.entries.iter().any(|entry| entry.requires.contains(require))
+        let names: BTreeSet<_> =
+            taken.into_iter().flat_map(|(_, requires)| requires).map(|it| &it.name).collect();
+        for name in names {
+            requirers.entry(name.clone()).or_default().push(element.id.clone());
+        }
+    }
+    requirers
 }
 
 #[cfg(test)]
 mod tests {
     use cnb::group::{Group, ModuleId};
-    use cnb::plan::BuildPlan;
+    use cnb::plan::{BuildPlan, Plan};
     use lifecycle::detect;
 
     use super::*;

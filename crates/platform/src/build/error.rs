@@ -99,14 +99,22 @@ pub enum BuildError {
     /// A buildpack failed.
     #[error(transparent)]
     Build(#[from] lifecycle::build::BuildError),
-    /// A buildpack failed, and there is no space where it writes.
-    #[error("no space is left on the disk of {}", store.display())]
+    /// A program failed, and there was no space where it writes.
+    #[error("{disk}")]
     FullDisk {
-        /// The store's folder.
-        store: std::path::PathBuf,
-        /// How the buildpack failed.
+        /// The disk.
+        disk: layer::FullDisk,
+        /// How the program failed.
         #[source]
-        source: lifecycle::build::BuildError,
+        source: Box<BuildError>,
+    },
+    /// The same error, with all its causes, in words that have the paths that buildpacks know.
+    #[error("{message}")]
+    Inside {
+        /// The text.
+        message: String,
+        /// The error.
+        error: Box<BuildError>,
     },
     /// The image cannot be put together.
     #[error(transparent)]
@@ -132,4 +140,49 @@ pub enum BuildError {
     /// Files of ours.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+impl BuildError {
+    /// What failed, whatever else is said about it.
+    pub fn inner(&self) -> &Self {
+        match self {
+            Self::Inside { error, .. } => error.inner(),
+            Self::FullDisk { source, .. } => source.inner(),
+            error => error,
+        }
+    }
+
+    /// True when it was for want of space.
+    pub fn is_full_disk(&self) -> bool {
+        match self {
+            Self::Inside { error, .. } => error.is_full_disk(),
+            error => matches!(error, Self::FullDisk { .. }),
+        }
+    }
+
+    /// True when a program of a buildpack or an extension failed, for reasons that only it knows.
+    fn is_of_program(&self) -> bool {
+        match self {
+            Self::Build(lifecycle::build::BuildError::Failed { .. })
+            | Self::Generate(lifecycle::generate::GenerateError::Failed { .. })
+            | Self::Detect(lifecycle::detect::DetectError::NoGroup { errored: true, .. }) => true,
+            Self::Extend { source, .. } => matches!(**source, ApplyError::Run(_)),
+            _ => false,
+        }
+    }
+
+    /// Says that there was no space, where that may be why a program failed.
+    pub(super) fn for_want_of_space(self, watch: &layer::SpaceWatch) -> Self {
+        let of_run = match &self {
+            Self::Extend { source, .. } => match &**source {
+                ApplyError::Run(failure) => failure.disk.clone(),
+                _ => None,
+            },
+            _ => None,
+        };
+        match of_run.or_else(|| watch.lowest()).filter(|_| self.is_of_program()) {
+            Some(disk) => Self::FullDisk { disk, source: Box::new(self) },
+            None => self,
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::phases::{EXTENSIONS, PLATFORM, PLATFORM_API, Run, target};
 use super::{BuildError, resolve};
 
 /// Where extensions write to. `/layers` is no part of the sandbox in this phase.
-const GENERATED: &str = "/generated";
+pub(super) const GENERATED: &str = "/generated";
 
 impl Run<'_> {
     /// Runs the extensions of the group. What they write to the app is thrown away.

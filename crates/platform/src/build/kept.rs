@@ -3,7 +3,7 @@
 //! Where an overlay can be mounted, kept layers are its lowers and nothing is read or copied; else they are
 //! copied. Not here: the cache itself (`lifecycle::cache`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cnb::label::CacheMetadata;
@@ -43,7 +43,7 @@ pub(super) struct Kept {
 #[derive(Debug)]
 enum Way {
     /// As lowers of an overlay with this upper.
-    Overlay { upper: PathBuf, lowers: Vec<PathBuf>, restored: Vec<Id> },
+    Overlay { upper: PathBuf, lowers: Vec<PathBuf>, restored: BTreeSet<Id> },
     /// As copies, or not at all: a first build has none.
     Copy { layers: PathBuf, restored: BTreeMap<Id, Snapshot> },
 }
@@ -136,7 +136,7 @@ impl Kept {
         lowers.extend(self.cache.lowers(ids.iter().map(|(id, name)| (id.as_str(), name.as_str()))));
         let scratch = self.cache.scratch();
         let layered = bench.overlay_in(&scratch, "layers", lowers.clone())?;
-        self.way = Way::Overlay { upper: layered.upper, lowers, restored: ids.to_vec() };
+        self.way = Way::Overlay { upper: layered.upper, lowers, restored: ids.iter().cloned().collect() };
         Ok(layered.merged)
     }
 
@@ -150,6 +150,11 @@ impl Kept {
         }
         self.way = Way::Copy { layers: layers.clone(), restored };
         Ok(layers)
+    }
+
+    /// Where `<layers>` and what is written to it are, on this machine.
+    pub fn folders(&self) -> [PathBuf; 2] {
+        ["layers", "upper"].map(|name| self.cache.scratch().join(name))
     }
 
     /// Looks at what the build did with each layer.

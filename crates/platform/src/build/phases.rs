@@ -10,8 +10,8 @@ use cnb::env::EnvDir;
 use cnb::label;
 use cnb::target::{Distro, TargetMetadata};
 use events::{Events, Phase};
-use layer::Root;
 use layer::pack::Owner;
+use layer::{Root, SpaceWatch};
 use lifecycle::Place;
 use lifecycle::build::{BuildInputs, Built};
 use lifecycle::detect::Detected;
@@ -21,11 +21,12 @@ use sandbox::{GuestMount, Ids, Network};
 
 use super::bench::Bench;
 use super::environment::{base_env, build_config, write_env};
-use super::generate::in_root;
+use super::generate::{GENERATED, in_root};
 use super::guest::{Guest, Renames, Writes};
 use super::kept::Kept;
 use super::outcome::Outcome;
 use super::packages::Sboms;
+use super::places::Places;
 use super::request::{BuildRequest, RestoreMode};
 use super::resolve::{self, Resolved, RunImageChoice};
 use super::{BuildError, Clock, export};
@@ -90,6 +91,14 @@ pub(super) fn run(
 ) -> Result<Outcome, BuildError> {
     let events = clock.events;
     let mut run = clock.phase(Phase::Analyze, || Run::prepare(request, resolved, events))?;
+    let watch = SpaceWatch::start(request.store.dir());
+    let outcome = all(&mut run, clock);
+    outcome.map_err(|error| run.places().tell(error.for_want_of_space(&watch)))
+}
+
+/// The phases after the first.
+fn all(run: &mut Run<'_>, clock: &mut Clock<'_>) -> Result<Outcome, BuildError> {
+    let (request, events) = (run.request, run.events);
     let mut detected = clock.phase(Phase::Detect, || run.detect())?;
     if !detected.group.group_extensions.is_empty() {
         let generated = clock.phase(Phase::Generate, || run.generate(&detected))?;
@@ -114,7 +123,7 @@ pub(super) fn run(
     let built = built?;
     run.extension_sboms.write(&run.layers.host, &run.bench)?;
     run.kept.look(&built.modules)?;
-    let exported = clock.phase(Phase::Export, || export::export(&run, &detected, &built))?;
+    let exported = clock.phase(Phase::Export, || export::export(run, &detected, &built))?;
     run.reports(&exported)?;
     clock.phase(Phase::Cache, || {
         run.keep(&built, &exported);
@@ -181,6 +190,26 @@ impl<'a> Run<'a> {
             selected,
             events,
         })
+    }
+
+    /// What folders of the bench are called in sandboxes.
+    pub(super) fn places(&self) -> Places {
+        let mut places = Places::default();
+        for layers in self.kept.folders().iter().chain([&self.layers.host]) {
+            places.add(layers, Path::new(LAYERS));
+        }
+        let bench = |name: &str| self.bench.path(name);
+        for app in [self.app.host.clone(), bench("detect-app"), bench("generate-app")] {
+            places.add(&app, &self.app.guest);
+        }
+        for root in ["builder", "detect-root", "generate-root", "build-root", "second-build-root"] {
+            places.add(&bench(root), Path::new("/"));
+        }
+        places.add(&self.platform, Path::new(PLATFORM));
+        places.add(&self.plans.host, Path::new(PLANS));
+        places.add(&bench("generated"), Path::new(GENERATED));
+        places.add(&bench("kept/layers"), Path::new(LAYERS));
+        places
     }
 
     /// A root file system of the builder, fresh but for what this build adds, and what is mounted in it.
@@ -265,13 +294,7 @@ impl<'a> Run<'a> {
         let inputs = self.build_inputs(detected, &buildpacks, build_config.as_ref());
         let built = lifecycle::build::build(&inputs, &guest, self.events);
         self.renames = guest.renames();
-        let built = built.map_err(|source| {
-            // Looked at now: what takes the space goes with the bench.
-            match matches!(source, lifecycle::build::BuildError::Failed { .. }) && self.bench.is_full() {
-                true => BuildError::FullDisk { store: self.request.store.dir().to_owned(), source },
-                false => BuildError::Build(source),
-            }
-        })?;
+        let built = built?;
         self.bench.unmount(name)?;
         Ok(built)
     }

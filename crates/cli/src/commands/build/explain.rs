@@ -34,8 +34,10 @@ const BUILD_ERROR: u8 = 51;
 
 /// What a person needs to know of a failed build. `quiet` when what buildpacks print has not been shown.
 pub fn failure(error: BuildError, quiet: bool) -> CommandError {
-    let (hint, detail, code) = (hint(&error), detail(&error, quiet), exit_code(&error));
-    let more = on_builder(&error);
+    let inner = error.inner();
+    let (hint, detail, code) = (hint(inner), detail(inner, quiet), exit_code(inner));
+    let hint = if error.is_full_disk() { Some(FULL_DISK.to_owned()) } else { hint };
+    let more = on_builder(inner);
     let mut command_error = CommandError::new(error).code(code);
     command_error.hints.extend(hint.filter(|hint| !command_error.hints.contains(hint)));
     command_error.hints.extend(more);
@@ -82,7 +84,7 @@ fn exit_code(error: &BuildError) -> u8 {
     match error {
         BuildError::Detect(DetectError::NoGroup { errored: false, .. }) => NO_GROUP,
         BuildError::Detect(DetectError::NoGroup { errored: true, .. }) => DETECT_ERROR,
-        BuildError::Build(PhaseError::Failed { .. }) | BuildError::FullDisk { .. } => BUILD_ERROR,
+        BuildError::Build(PhaseError::Failed { .. }) => BUILD_ERROR,
         error if parse_error(error).is_some_and(ParseError::is_unsupported_api) => API,
         _ => 1,
     }
@@ -126,10 +128,10 @@ fn hint(error: &BuildError) -> Option<String> {
         BuildError::Source(SourceError::Missing { .. } | SourceError::Kind { .. }) => {
             Some("--path names the app: a folder, or a zip file".to_owned())
         }
-        BuildError::Build(PhaseError::Failed { .. }) => {
-            Some("the buildpack's own words are above; --env passes it settings".to_owned())
+        BuildError::Build(PhaseError::Failed { tail, .. }) => {
+            let words = "the buildpack's own words are above; --env passes it settings";
+            Some(layer::meaning_of_space(tail).unwrap_or(words).to_owned())
         }
-        BuildError::FullDisk { .. } => Some(FULL_DISK.to_owned()),
         BuildError::Generate(_) | BuildError::Extend { .. } if extension::hint(error).is_some() => {
             extension::hint(error)
         }
@@ -176,12 +178,7 @@ fn detail(error: &BuildError, quiet: bool) -> Option<String> {
             Some(document(error))
         }
         BuildError::Detect(DetectError::NoGroup { report, .. }) => Some(groups(report)),
-        BuildError::Build(PhaseError::Failed { id, tail, .. })
-        | BuildError::FullDisk { source: PhaseError::Failed { id, tail, .. }, .. }
-            if quiet =>
-        {
-            output(id, tail.as_bytes())
-        }
+        BuildError::Build(PhaseError::Failed { id, tail, .. }) if quiet => output(id, tail.as_bytes()),
         BuildError::Generate(lifecycle::generate::GenerateError::Failed { id, tail, .. }) if quiet => {
             output(id, tail.as_bytes())
         }
