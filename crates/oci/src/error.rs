@@ -149,13 +149,21 @@ pub enum Error {
         /// The store's directory.
         dir: std::path::PathBuf,
     },
+    /// There is no store yet, and none can be made.
+    #[error("cannot create the store {}: {source}", dir.display())]
+    NoStore {
+        /// The store's directory.
+        dir: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The store is another user's.
-    #[error("the store {} belongs to uid {uid}, and only its owner may use it", dir.display())]
+    #[error("the store {} belongs to {owner}, and only its owner may use it", dir.display())]
     NotYours {
         /// The store's directory.
         dir: std::path::PathBuf,
-        /// Who owns it, or the directory that it is in.
-        uid: u32,
+        /// Who owns it, or the directory that it is in: `uid 0`.
+        owner: String,
     },
     /// A layer could not be unpacked.
     #[error("failed to unpack layer {digest}")]
@@ -212,7 +220,7 @@ impl Error {
         match self {
             Self::Registry(error) => error.hint(),
             Self::OnePlatform { .. } => Some("`oci-archive:` can, or choose one with --platform".to_owned()),
-            Self::ReadOnly { .. } | Self::NotYours { .. } => {
+            Self::ReadOnly { .. } | Self::NotYours { .. } | Self::NoStore { .. } => {
                 Some("choose another place with --home or PANNIER_HOME".to_owned())
             }
             Self::Busy { .. } => Some("wait until other builds are done".to_owned()),

@@ -7,9 +7,11 @@
 //! | [`told`] | what is said: verdicts, carets, hints, exit codes |
 //! | [`planted`] | symlinks and worse where our own process reads and writes |
 //! | [`spoilt`] | blobs of the store that are not what they should be |
+//! | [`home`] | a store that is not this user's, cannot be written, or has links in it |
 //! | [`endings`] | signals at any moment, a full disk, two builds at once |
 
 mod endings;
+mod home;
 mod planted;
 mod spoilt;
 #[path = "../e2e/support.rs"]

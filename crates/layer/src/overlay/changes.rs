@@ -16,7 +16,27 @@ use crate::walk::Walk;
 
 /// What was known of a tree's entries at a time. No program can set a status change time.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot(BTreeMap<PathBuf, Meta>);
+pub struct Snapshot(BTreeMap<PathBuf, Known>);
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    meta: Meta,
+    /// Of a directory: one that is removed and made again may get the same inode.
+    birth: Birth,
+}
+
+/// When an entry was made, in seconds since 1970 and nanoseconds; none where the file system does not say.
+type Birth = Option<(i64, u32)>;
+
+fn birth(walk: &Walk, meta: &Meta) -> Birth {
+    use rustix::fs::{StatxFlags, statx};
+    if !meta.is_dir() {
+        return None;
+    }
+    let found = statx(walk.parent(), walk.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).ok()?;
+    let says = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+    says.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
+}
 
 impl Snapshot {
     /// Looks at the tree at `dir`.
@@ -24,7 +44,8 @@ impl Snapshot {
         let (mut walk, _) = Walk::new(dir)?;
         let mut entries = BTreeMap::new();
         while walk.next()?.is_some() {
-            entries.insert(walk.path().to_owned(), walk.stat()?);
+            let meta = walk.stat()?;
+            entries.insert(walk.path().to_owned(), Known { meta, birth: birth(&walk, &meta) });
         }
         Ok(Self(entries))
     }
@@ -39,7 +60,8 @@ impl Snapshot {
         let mut seen = BTreeSet::new();
         while walk.next()?.is_some() {
             let path = walk.path().to_owned();
-            if taker.entry(&path, &walk.stat()?)? {
+            let meta = walk.stat()?;
+            if taker.entry(&path, Known { meta, birth: birth(&walk, &meta) })? {
                 walk.skip();
             }
             seen.insert(path);
@@ -63,11 +85,12 @@ struct Taker<'a> {
 
 impl Taker<'_> {
     /// Takes an entry that is not as it was; true when all below it went with it.
-    fn entry(&mut self, path: &Path, meta: &Meta) -> Result<bool, PathError> {
-        let before = self.before.0.get(path);
-        if let Some(before) =
-            before.filter(|before| meta.is_dir() && before.is_dir() && before.ino == meta.ino)
-        {
+    fn entry(&mut self, path: &Path, now: Known) -> Result<bool, PathError> {
+        let known = self.before.0.get(path);
+        let (before, meta) = (known.map(|known| &known.meta), &now.meta);
+        let is_same =
+            |before: &Meta| before.ino == meta.ino && known.is_some_and(|known| known.birth == now.birth);
+        if let Some(before) = before.filter(|before| meta.is_dir() && before.is_dir() && is_same(before)) {
             self.merged.insert(path.to_owned());
             if (meta.mode, meta.uid, meta.gid) != (before.mode, before.uid, before.gid) {
                 self.make_dir(path)?;

@@ -44,14 +44,12 @@ impl Store {
     }
 
     fn create(dir: PathBuf) -> Result<Layout> {
+        let failed = |source| Error::NoStore { dir: dir.clone(), source };
         if let Some(parent) = dir.parent() {
-            fs::create_dir_all(parent)?;
+            fs::create_dir_all(parent).map_err(failed)?;
         }
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                let text = format!("failed to create the store `{}`: {error}", dir.display());
-                return Err(io::Error::new(error.kind(), text).into());
-            }
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
         }
         let layout = Layout::create(dir)?;
@@ -114,7 +112,12 @@ fn not_ours(dir: &Path, error: io::Error) -> Error {
     let owner = dir.ancestors().find_map(|dir| fs::metadata(dir).ok());
     match owner {
         Some(meta) if meta.uid() != rustix::process::geteuid().as_raw() => {
-            Error::NotYours { dir: dir.to_owned(), uid: meta.uid() }
+            // In a user namespace, the id of all who are not in it.
+            let owner = match meta.uid() {
+                65534 => "another user".to_owned(),
+                uid => format!("uid {uid}"),
+            };
+            Error::NotYours { dir: dir.to_owned(), owner }
         }
         _ => error.into(),
     }
