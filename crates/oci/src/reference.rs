@@ -91,11 +91,14 @@ impl Reference {
         Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }
     }
 
-    /// As people write it: without `docker.io/` and `library/`, with the tag.
+    /// As people write it: without `docker.io/` and `library/`, with the tag. What would name another image without them
+    /// (`docker.io/a.b/c`, `docker.io/library/a/b`) keeps them.
     pub fn familiar(&self) -> String {
-        let text = self.to_string();
-        let text = text.strip_prefix("docker.io/").unwrap_or(&text);
-        text.strip_prefix("library/").unwrap_or(text).to_owned()
+        let full = self.to_string();
+        let short = full.strip_prefix("docker.io/").unwrap_or(&full);
+        let shortest = short.strip_prefix("library/").unwrap_or(short);
+        let same = |text: &&str| text.parse().as_ref() == Ok(self);
+        [shortest, short].into_iter().find(same).unwrap_or(&full).to_owned()
     }
 }
 
@@ -180,7 +183,8 @@ fn is_host(host: &str) -> bool {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (host, None),
     };
-    let port_ok = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    // A number may have a sign elsewhere.
+    let port_ok = port.is_none_or(|port| !port.starts_with('+') && port.parse::<u16>().is_ok());
     let v6 = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
     let name_ok = match v6 {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -239,9 +243,21 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_one() {
-        for text in
-            ["", ":", "a:", "A", "me/App", "a//b", "-a", "a/..", "a b", "x.y/", "h:99999/a", "a@sha256:00"]
-        {
+        for text in [
+            "",
+            ":",
+            "a:",
+            "A",
+            "me/App",
+            "a//b",
+            "-a",
+            "a/..",
+            "a b",
+            "x.y/",
+            "h:99999/a",
+            "h:+80/a",
+            "a@sha256:00",
+        ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }
@@ -250,5 +266,19 @@ mod tests {
     fn familiar_form() {
         assert_eq!("debian".parse::<Reference>().unwrap().familiar(), "debian:latest");
         assert_eq!("x.io/a/b:1".parse::<Reference>().unwrap().familiar(), "x.io/a/b:1");
+        assert_eq!("docker.io/me/app".parse::<Reference>().unwrap().familiar(), "me/app:latest");
+    }
+
+    #[test]
+    fn the_familiar_form_names_the_same_image() {
+        for name in
+            ["docker.io/library/a/b", "docker.io/a.io/b", "docker.io/localhost/b", "docker.io/library/a.io/b"]
+        {
+            let reference: Reference = name.parse().unwrap();
+            assert_eq!(reference.familiar().parse(), Ok(reference.clone()), "{name}");
+            assert_eq!(reference.name(), name);
+        }
+        let reference: Reference = "docker.io/library/a/b".parse().unwrap();
+        assert_eq!(reference.familiar(), "library/a/b:latest");
     }
 }
