@@ -50,6 +50,7 @@ pub use download::FileVersion;
 pub use error::{Error, ErrorKind};
 pub use patience::Stop;
 pub use push::Open;
+pub use token::Challenge;
 pub use upload::Upload;
 
 use crate::{Descriptor, Digest, Reference};

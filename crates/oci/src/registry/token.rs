@@ -59,13 +59,22 @@ impl fmt::Display for Scope {
 
 /// One way a server offers to let us in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub enum Challenge {
+    /// With a name and a password.
     Basic,
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+    /// With a token that another server gives.
+    Bearer {
+        /// That server's URL, as it came: not checked.
+        realm: String,
+        /// What that server calls this one.
+        service: Option<String>,
+        /// What the token has to allow; several are divided by spaces.
+        scope: Option<String>,
+    },
 }
 
 impl Challenge {
-    /// The best of what the `WWW-Authenticate` headers offer: a token before a password.
+    /// The best of what the `WWW-Authenticate` headers offer: a token before a password. None when they offer neither.
     pub fn best<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut best = None;
         for (scheme, params) in headers.flat_map(parse_challenges) {
