@@ -12,6 +12,7 @@
 //! | [`stage`] | calling a buildpack's own programs without a lifecycle |
 //! | [`buildpack`], [`builder`] | buildpacks out of shell scripts, builder images out of buildpacks |
 //! | [`registry`] | registries: one in this process with faults, and Debian's `docker-registry` |
+//! | [`corpus`] | inputs that fuzzing kept, with what comes of them |
 //! | [`read`] | what an image in a layout or an archive contains |
 //!
 //! Nothing here uses the crates under test: a mistake there must not be able to hide behind the same mistake here.
@@ -20,6 +21,7 @@
 pub mod base;
 pub mod builder;
 pub mod buildpack;
+pub mod corpus;
 pub mod deb;
 pub mod image;
 pub mod machine;
