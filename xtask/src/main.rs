@@ -1,4 +1,4 @@
-//! Every developer command: `cargo xtask test`, `demo`, `dist`, `bench`, `picture`.
+//! Every developer command: `cargo xtask test`, `demo`, `dist`, `bench`, `fuzz`, `picture`.
 //!
 //! What lives here: which steps a command has, and what they need from the machine. What does not: anything a
 //! user of Pannier could want, and anything a test asserts.
@@ -12,6 +12,7 @@ mod bench;
 mod demo;
 mod dependencies;
 mod dist;
+mod fuzz;
 mod needs;
 mod picture;
 mod soak;
@@ -47,6 +48,8 @@ enum Command {
     Soak(soak::Arguments),
     /// Measure speed and memory against plain commands, and against the reference where it is given
     Bench(bench::Arguments),
+    /// Give what reads foreign bytes all kinds of them, and say what it came to
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +73,7 @@ fn run() -> Result<()> {
         Command::Picture(arguments) => picture::run(&shell, &arguments),
         Command::Soak(arguments) => soak::run(&shell, &arguments),
         Command::Bench(arguments) => bench::run(&shell, &arguments),
+        Command::Fuzz(arguments) => fuzz::run(&shell, &arguments),
     }
 }
 

@@ -48,6 +48,10 @@ pub fn run(shell: &Shell, arguments: &Arguments) -> Result<()> {
     }
     if wanted(Part::Fmt) {
         steps.run("formatting", || Ok(cmd!(shell, "cargo fmt --all --check").run()?));
+        // A workspace of its own, which nothing else here looks at.
+        let fuzz = "fuzz/Cargo.toml";
+        steps
+            .run("formatting of fuzz", || Ok(cmd!(shell, "cargo fmt --manifest-path {fuzz} --check").run()?));
     }
     if wanted(Part::Dependencies) {
         steps.run("dependencies", || dependencies::check(shell));
