@@ -17,6 +17,7 @@ mod commit;
 mod index;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -76,6 +77,18 @@ pub enum CacheError {
         /// The name.
         name: String,
     },
+}
+
+impl CacheError {
+    /// True when this user may not look.
+    pub fn is_denied(&self) -> bool {
+        let error = match self {
+            Self::Path(error) => &error.source,
+            Self::Io(error) => error,
+            _ => return false,
+        };
+        error.kind() == io::ErrorKind::PermissionDenied
+    }
 }
 
 /// What a build did with a layer.
@@ -277,25 +290,7 @@ impl Cache {
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
         // Since this start nothing was lost that was written.
         let trusted = !boot.is_empty() && boot == self.index.boot;
-        let trees = self.dir.join("trees");
-        let damaged = |tree: &TreeRecord, path: PathBuf| {
-            let shape = if trusted { path.is_dir().then_some(tree.shape) } else { layer::shape(&path).ok() };
-            shape != Some(tree.shape)
-        };
-        let mut lost = Vec::new();
-        for buildpack in &mut self.index.buildpacks {
-            let dir = escape_id(&buildpack.id);
-            buildpack.layers.retain(|layer| {
-                let bad = damaged(&layer.tree, trees.join(&layer.tree.name).join(&dir).join(&layer.name));
-                if bad {
-                    lost.push(format!("{}:{}", buildpack.id, layer.name));
-                }
-                !bad
-            });
-        }
-        if self.index.sbom.as_ref().is_some_and(|tree| damaged(tree, trees.join(&tree.name))) {
-            self.index.sbom = None;
-        }
+        let lost = verify::forget_damaged(&mut self.index, &self.dir, trusted);
         if !lost.is_empty() {
             self.discarded = Some(format!("cached layers are damaged: {}", lost.join(", ")));
         }

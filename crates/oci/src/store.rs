@@ -97,6 +97,14 @@ impl Store {
         self.dir().join("cache")
     }
 
+    /// The directories of all build caches.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn caches(&self) -> Result<Vec<PathBuf>> {
+        Ok(prune::folders(&self.cache_dir())?.into_iter().filter(|path| path.is_dir()).collect())
+    }
+
     /// The folder for what is known of the packages of images.
     pub fn packages_dir(&self) -> PathBuf {
         self.dir().join("packages")

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use events::Events as _;
+use lifecycle::cache::Cache;
 use oci::store::{Part, Problem, Report};
 use sandbox::{Check, Probe};
 
@@ -120,6 +121,41 @@ fn check_store(context: &Context<'_>, repair: bool) -> Result<(Vec<String>, bool
         let removed = repair && store.repair(problem)?;
         good &= removed;
         lines.push(explain(style, problem, removed));
+    }
+    let (cache_lines, caches_good) = check_caches(style, &store, repair)?;
+    lines.extend(cache_lines);
+    Ok((lines, good && caches_good))
+}
+
+/// The lines about layers that are kept between builds, and whether all is well with them. Those that a build is using
+/// right now are left out.
+fn check_caches(style: Style, store: &oci::Store, repair: bool) -> Result<(Vec<String>, bool), CommandError> {
+    let (mut lines, mut good) = (Vec::new(), true);
+    let mut caches: Vec<_> = store.caches()?;
+    caches.sort();
+    for dir in caches {
+        let damage = match Cache::damage(&dir) {
+            // Another user's, who alone uses it.
+            Err(error) if error.is_denied() => continue,
+            damage => damage?.unwrap_or_default(),
+        };
+        if damage.is_empty() {
+            continue;
+        }
+        if repair {
+            Cache::repair(&dir)?;
+        }
+        good &= repair;
+        let advice = match repair {
+            true => "removed: buildpacks make it again",
+            false => "`pannier doctor --store --repair` removes it",
+        };
+        let place = dir.display();
+        lines.extend(
+            damage
+                .iter()
+                .map(|what| line(style, Mark::Bad, "", &format!("{what}: {place}")) + &hint(style, advice)),
+        );
     }
     Ok((lines, good))
 }

@@ -202,3 +202,23 @@ everyone! {
         assert!(shell.exists());
     }
 }
+
+everyone! {
+    /// A kept layer that lost a file is found, and made again.
+    fn a_kept_layer_that_is_not_whole(machine: &Machine) {
+        let kept = facts("test/kept", "layer data cache; [ -e \"$CNB_LAYERS_DIR/data/file\" ] || echo made anew; echo 1 > \"$CNB_LAYERS_DIR/data/file\"");
+        let builder = builder_of(machine, &[kept, web()]);
+        build_named(machine, &builder, "app").ok().says("made anew");
+        build_named(machine, &builder, "app").ok().never_says("made anew");
+        let find = "find . -path '*/trees/*/data/file'";
+        let caches = store(machine).join("cache");
+        let found = std::process::Command::new("sh").args(["-c", find]).current_dir(&caches).output().expect("it starts");
+        let file = caches.join(String::from_utf8_lossy(&found.stdout).trim());
+        fs_err::remove_file(&file).expect("a file of a kept layer");
+
+        machine.pannier(["doctor", "--store"]).fails().says("test/kept:data is not what it was");
+        machine.pannier(["doctor", "--store", "--repair"]).ok().says("make it again");
+        machine.pannier(["doctor", "--store"]).ok();
+        build_named(machine, &builder, "app").ok().says("made anew");
+    }
+}

@@ -32,8 +32,22 @@ fn faults() -> Vec<Fault> {
     faults.extend([1, 100].map(Fault::Short));
     faults.extend([Fault::RetryAfter(1), Fault::NoAnswer, Fault::WrongByte, Fault::NoRange]);
     faults.extend([Fault::Slow(200_000), Fault::Echo(401), Fault::Echo(403)]);
+    faults.extend([Fault::Page(200), Fault::Page(401), Fault::Empty(200), Fault::Empty(204)]);
+    faults.extend([Fault::Redirect(302, "http://127.0.0.1:1/login".to_owned()), Fault::WrongDigest]);
+    faults.extend([
+        Fault::Instead(200),
+        Fault::Instead(202),
+        Fault::Gzip,
+        Fault::Endless,
+        Fault::EndlessHeaders,
+    ]);
     faults
 }
+
+/// Those that take the client's whole patience.
+const SILENCES: [Fault; 4] = [Fault::Hang, Fault::Stall(0), Fault::Stall(100), Fault::Trickle(1000)];
+/// One of so many tries is a silence.
+const SILENCE_EVERY: usize = 40;
 
 pub fn run(lab: &Lab, random: &mut Random, limit: Limit) -> Tally {
     let mut tally = Tally::default();
@@ -42,30 +56,26 @@ pub fn run(lab: &Lab, random: &mut Random, limit: Limit) -> Tally {
     lab.call(operation, &home).ok();
     let expected = lab.digest(operation, &home).expect("what nobody disturbed can be read");
 
-    let all: Vec<(Kind, Fault)> =
-        KINDS.iter().flat_map(|kind| faults().into_iter().map(|fault| (*kind, fault))).collect();
-    let mut order: Vec<usize> = (0..all.len()).collect();
-    // Each fault once, at some kind of request: the kinds take turns. Else everything, at any request.
+    let mut try_one = |kind: Kind, fault: &Fault, after: u32, times: u32| {
+        let found = failing(lab, operation, &home, (kind, fault, after, times), &expected);
+        tally.add(found.map_err(|lost| format!("{kind:?} number {after}, {times} times {fault:?}: {lost}")));
+    };
     if limit.short {
-        let count = faults().len();
-        order = (0..count).map(|fault| (fault % KINDS.len()) * count + fault).collect();
-    }
-    loop {
-        for index in &order {
-            let (kind, fault) = &all[*index];
-            let after = if limit.short { 0 } else { random.below(4) as u32 };
-            let times = [1, 2, 100][random.below(if limit.short { 1 } else { 3 })];
-            let found = failing(lab, operation, &home, (*kind, fault, after, times), &expected);
-            let what = format!("{kind:?} number {after}, {times} times {fault:?}");
-            tally.add(found.map_err(|lost| format!("{what}: {lost}")));
-            if !limit.short && limit.is_over() {
-                return tally;
-            }
+        // Each once; the kinds of requests take turns.
+        for (number, fault) in faults().iter().enumerate() {
+            try_one(KINDS[number % KINDS.len()], fault, 0, 1);
         }
-        if limit.short {
-            return tally;
+        return tally;
+    }
+    let faults = faults();
+    while !limit.is_over() {
+        let (kind, after) = (KINDS[random.below(KINDS.len())], random.below(4) as u32);
+        match random.below(SILENCE_EVERY) {
+            0 => try_one(kind, &SILENCES[random.below(SILENCES.len())], after, 1),
+            _ => try_one(kind, &faults[random.below(faults.len())], after, [1, 2, 100][random.below(3)]),
         }
     }
+    tally
 }
 
 fn failing(

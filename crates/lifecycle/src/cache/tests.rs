@@ -270,6 +270,35 @@ fn leftovers_and_damage_are_no_errors() {
 }
 
 #[test]
+fn damage_is_found_and_repaired() {
+    let bench = Bench::new();
+    let cache = first(&bench);
+    let dir = bench.cache_dir();
+    assert_eq!(Cache::damage(&dir).unwrap(), None, "a build has it");
+    let tree = cache.lowers([(ID, "maven")]).remove(0);
+    drop(cache);
+    assert_eq!(Cache::damage(&dir).unwrap(), Some(Vec::new()));
+
+    fs::write(tree.join("acme_java/maven/repo/a.jar"), "longer than it was").unwrap();
+    let expected = vec!["the cached layer acme/java:maven is not what it was".to_owned()];
+    for _ in 0..2 {
+        assert_eq!(Cache::damage(&dir).unwrap(), Some(expected.clone()), "to look changes nothing");
+    }
+    Cache::repair(&dir).unwrap();
+    assert_eq!(Cache::damage(&dir).unwrap(), Some(Vec::new()));
+    assert!(!tree.exists());
+    let cache = bench.open();
+    assert_eq!(cache.discarded(), None);
+    assert_eq!(cache.metadata().buildpack(ID).unwrap().layers.len(), 1, "the other layer is still there");
+    drop(cache);
+
+    fs::write(dir.join("cache.json"), "{").unwrap();
+    assert!(Cache::damage(&dir).unwrap().unwrap()[0].contains("cache.json is damaged"));
+    Cache::repair(&dir).unwrap();
+    assert_eq!(Cache::damage(&dir).unwrap(), Some(Vec::new()));
+}
+
+#[test]
 fn one_build_at_a_time() {
     let bench = Bench::new();
     let cache = first(&bench);
