@@ -83,12 +83,19 @@ impl Scratch {
 
     fn abandon_elsewhere(&self) {
         for dir in std::mem::take(&mut *lock(&self.elsewhere)) {
-            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-                // What others add meanwhile goes at the next opening.
-                let _ = remove_tree(&entry.path());
+            // Others may add to a tree while it is removed, but not for long: what they work on is going away.
+            let mut rounds = 0..50;
+            while rounds.next().is_some() && !empty(&dir) {
+                std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
     }
+}
+
+/// Removes what is in a directory; true when nothing is there any more.
+fn empty(dir: &Path) -> bool {
+    let entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    entries.iter().all(|entry| remove_tree(&entry.path()).is_ok())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

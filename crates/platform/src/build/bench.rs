@@ -116,7 +116,7 @@ impl Bench {
 
     /// The same anywhere.
     pub fn make_guest_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
-        fs::create_dir_all(path)?;
+        make_dir(path)?;
         self.give(path)?;
         fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
     }
@@ -186,8 +186,8 @@ impl Bench {
     ) -> Result<Layered, BenchError> {
         let merged = self.folder(name)?;
         let (upper, work) = (home.join("upper"), home.join("work"));
-        fs::create_dir_all(&upper)?;
-        fs::create_dir_all(&work)?;
+        make_dir(&upper)?;
+        make_dir(&work)?;
         if let Some(top) = lowers.first() {
             copy_mode_and_owner(top, &upper)?;
         }
@@ -218,6 +218,13 @@ impl Drop for Bench {
         // What cannot be removed now is swept by the next process that uses the store.
         let _ = sandbox::remove_tree(&self.dir);
     }
+}
+
+/// Makes a directory that may be outside of the store's scratch folder, such as in that of a cache. Not once the program
+/// is about to end: what is made then would stay.
+pub(super) fn make_dir(path: &Path) -> io::Result<()> {
+    let _permit = oci::publish::permit();
+    fs::create_dir_all(path)
 }
 
 fn copy_mode_and_owner(from: &Path, to: &Path) -> io::Result<()> {

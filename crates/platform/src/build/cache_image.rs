@@ -167,7 +167,7 @@ fn find(image: &Image, diff_id: Digest) -> Option<&Layer> {
 
 /// Unpacks a layer into the new folder `dir`.
 fn unpack(request: &BuildRequest, layer: &Layer, dir: &Path) -> Result<PathBuf, BuildError> {
-    fs_err::create_dir_all(dir)?;
+    super::bench::make_dir(dir)?;
     let owners = resolve::unpacker(request.ids).owners;
     let options =
         layer::unpack::Options { owners, diff_id: Some(layer.diff_id), ..layer::unpack::Options::default() };
