@@ -66,7 +66,15 @@ fn prepare(dir: &Path) -> Result<bool> {
     }
     let me = rustix::process::geteuid().as_raw();
     if meta.uid() == me && meta.mode() & 0o077 != 0 {
-        fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+        match fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)) {
+            // An owner may do that, but on file systems without modes.
+            Err(error)
+                if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) =>
+            {
+                return Err(error.into());
+            }
+            _ => {}
+        }
     }
     for name in FOLDERS {
         let path = dir.join(name);
