@@ -83,12 +83,9 @@ impl Context<'_> {
     /// Opens the store; it is made where there is none.
     pub fn store(&self) -> Result<oci::Store, CommandError> {
         let store = oci::Store::open(&self.store_dir)?;
-        crate::signals::on_signal(store.on_interrupt());
-        // Done first: what is mounted there keeps it from being removed.
-        let scratch = self.store_dir.join("tmp");
-        crate::signals::on_signal(move || {
-            let _ = sandbox::unmount_below(&scratch);
-        });
+        crate::signals::on_signal(store.on_interrupt(|dir| {
+            let _ = sandbox::unmount_below(dir);
+        }));
         Ok(store)
     }
 }

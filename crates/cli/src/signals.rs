@@ -24,6 +24,8 @@ static CLEANUP: Mutex<Vec<Cleanup>> = Mutex::new(Vec::new());
 static FORWARD: Mutex<Option<Forward>> = Mutex::new(None);
 /// Set in the signal's handler itself, so that nobody learns of its effects before.
 static ENDING: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+/// Set by handlers alone: the next signal is the second one.
+static SEEN: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 static UI: OnceLock<&'static Ui> = OnceLock::new();
 
 /// Where the end by a signal is told.
@@ -34,12 +36,15 @@ pub fn report_to(ui: &'static Ui) {
 /// Begins to listen. Call it after entering the namespaces: it starts a thread.
 pub fn install() -> std::io::Result<()> {
     let ours = [SIGINT, SIGTERM, SIGHUP];
+    // First of all: with a flag set by a signal that nobody else heard of, the program would wait for its end for ever.
+    let signals = Signals::new(ours)?;
     for signal in ours {
         // A second one does not wait for the cleanup.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&ENDING))?;
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&SEEN))?;
+        signal_hook::flag::register(signal, Arc::clone(&SEEN))?;
         signal_hook::flag::register(signal, Arc::clone(&ENDING))?;
     }
-    listen(&ours)
+    listen(signals)
 }
 
 /// Has `action` done before the program ends by a signal. The last one given runs first.
@@ -51,7 +56,7 @@ pub fn on_signal(action: impl FnOnce() + Send + 'static) {
 /// may be told by one.
 pub fn forward(action: impl Fn(i32) + Send + 'static) -> std::io::Result<()> {
     *FORWARD.lock().unwrap_or_else(|e| e.into_inner()) = Some(Box::new(action));
-    listen(&[SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH])
+    listen(Signals::new([SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH])?)
 }
 
 /// Does not return once a signal has come that ends the program: the thread that ends it must not be overtaken.
@@ -62,13 +67,13 @@ pub fn ending() {
     }
 }
 
-fn listen(which: &[i32]) -> std::io::Result<()> {
-    let mut signals = Signals::new(which)?;
+fn listen(mut signals: Signals) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             match &*FORWARD.lock().unwrap_or_else(|e| e.into_inner()) {
                 Some(forward) => {
                     // It was not for us, so the next one does not end us either.
+                    SEEN.store(false, Ordering::SeqCst);
                     ENDING.store(false, Ordering::SeqCst);
                     forward(signal);
                 }
@@ -82,7 +87,9 @@ fn listen(which: &[i32]) -> std::io::Result<()> {
 /// Cleans up and ends the process as the default action would, so that the caller sees the signal.
 #[expect(clippy::exit, reason = "a signal ends the program from whichever thread hears of it")]
 fn end_by(signal: i32) -> ! {
-    // First of all: what the cleanup removes is what others are about to publish.
+    // It may have come before the flags were there.
+    ENDING.store(true, Ordering::SeqCst);
+    // Before anything is removed: that is what others are about to publish.
     let settled = oci::publish::close(PATIENCE);
     // Then nobody writes any more where it removes.
     sandbox::end_all();

@@ -136,11 +136,15 @@ impl Store {
         self.0.scratch.add_elsewhere(dir.into());
     }
 
-    /// Removes the scratch folder: for a program that is about to end by a signal. Does not keep the store open.
-    pub fn on_interrupt(&self) -> impl FnOnce() + Send + use<> {
+    /// Removes the scratch folder: for a program that is about to end by a signal. `unmount` has to take away whatever is
+    /// mounted below a directory. Does not keep the store open.
+    pub fn on_interrupt<F>(&self, unmount: F) -> impl FnOnce() + Send + use<F>
+    where
+        F: Fn(&Path) + Send,
+    {
         let (inner, root) = (Arc::downgrade(&self.0), self.dir().join("tmp"));
         move || match inner.upgrade() {
-            Some(inner) => inner.scratch.abandon(),
+            Some(inner) => inner.scratch.abandon(&unmount),
             // The last clone is being dropped by another thread, which removes the folder: it is let do so.
             None => scratch::wait_until_gone(&root),
         }

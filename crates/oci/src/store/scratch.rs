@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use fs_err as fs;
 
 use crate::error::{Error, Result};
+use crate::publish;
 
 /// The scratch folder of one open store, made when first asked for.
 #[derive(Debug)]
@@ -45,6 +46,9 @@ impl Scratch {
                 return Err(Error::ReadOnly { dir });
             }
             sweep(&self.root)?;
+            // Once the program is about to end, nobody would remove the folder. Asked for before the lock, which the
+            // end waits for.
+            let _permit = publish::permit();
             let _making = lock(&self.making);
             if self.own.get().is_none()
                 && let Err(spare) = self.own.set(Own::make(&self.root)?)
@@ -59,13 +63,17 @@ impl Scratch {
 impl Scratch {
     /// Removes the folder while others may still write there: what they add meanwhile stays for the next sweep, and so
     /// does the lock file that tells of it.
-    pub(super) fn abandon(&self) {
+    ///
+    /// `unmount` takes away what is mounted below a directory: a mount that another thread still makes would keep its
+    /// directory from being removed.
+    pub(super) fn abandon(&self, unmount: &dyn Fn(&Path)) {
         // Never let go: a folder that another thread made from now on would stay.
         std::mem::forget(lock(&self.making));
         self.abandon_elsewhere();
         let Some(own) = self.own.get() else { return };
         // Whoever still writes fails as its folders go away, so a few rounds do.
         for _ in 0..50 {
+            unmount(&own.dir);
             if remove_tree(&own.dir).is_ok() {
                 let _ = fs::remove_file(&own.lock);
                 return;
