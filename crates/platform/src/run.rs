@@ -50,6 +50,8 @@ pub struct RunRequest {
     pub working_dir: Option<PathBuf>,
     /// Whether the program gets a terminal of its own; else it has this process's streams.
     pub terminal: bool,
+    /// Rows and columns of that terminal; zeroes where they are not known.
+    pub terminal_size: (u16, u16),
 }
 
 /// A program cannot be run.
@@ -117,6 +119,7 @@ pub fn start(request: RunRequest) -> Result<Running, RunError> {
     spec.network = request.network;
     spec.mounts = request.volumes.into_iter().map(mount).collect();
     spec.terminal = request.terminal;
+    spec.terminal_size = request.terminal_size;
     if !request.terminal {
         (spec.stdin, spec.stdout, spec.stderr) = (Stdio::Inherit, Stdio::Inherit, Stdio::Inherit);
     }

@@ -141,6 +141,8 @@ pub struct Spec {
     /// Give it a terminal of its own instead of the three streams above; its other side is
     /// [`Child::terminal`](crate::Child).
     pub terminal: bool,
+    /// Rows and columns of that terminal when the program starts; zeroes where they are not known.
+    pub terminal_size: (u16, u16),
 }
 
 impl Spec {
@@ -167,6 +169,7 @@ impl Spec {
             stderr: Stdio::Null,
             watch_renames: None,
             terminal: false,
+            terminal_size: (0, 0),
         }
     }
 

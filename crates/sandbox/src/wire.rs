@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub hostname: String,
     pub network: Network,
     pub terminal: bool,
+    /// Rows and columns.
+    pub terminal_size: (u16, u16),
     /// Which of the three streams are the sandbox's own `/dev/null`.
     pub null_streams: [bool; 3],
     /// Whether renames are looked at from outside.
@@ -63,6 +65,7 @@ impl Job {
             hostname: spec.hostname.clone(),
             network: spec.network,
             terminal: spec.terminal,
+            terminal_size: spec.terminal_size,
             null_streams,
             watch_renames: spec.watch_renames.is_some(),
             single_id,
@@ -86,6 +89,8 @@ impl Job {
         to.bytes(OsStr::new(&self.hostname));
         to.flag(self.network == Network::Host);
         to.flag(self.terminal);
+        to.number(self.terminal_size.0.into());
+        to.number(self.terminal_size.1.into());
         self.null_streams.into_iter().for_each(|null| to.flag(null));
         to.flag(self.watch_renames);
         to.flag(self.single_id);
@@ -111,6 +116,7 @@ impl Job {
             hostname: from.bytes()?.into_string().ok()?,
             network: if from.flag()? { Network::Host } else { Network::None },
             terminal: from.flag()?,
+            terminal_size: (from.small()?.try_into().ok()?, from.small()?.try_into().ok()?),
             null_streams: [from.flag()?, from.flag()?, from.flag()?],
             watch_renames: from.flag()?,
             single_id: from.flag()?,

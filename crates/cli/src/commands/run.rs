@@ -128,6 +128,7 @@ fn start_and_wait(context: &Context<'_>, args: &RunArgs) -> Result<ExitCode, Com
         user: args.user.clone(),
         working_dir: args.workdir.clone(),
         terminal,
+        terminal_size: terminal::size(),
     };
     if let (true, Some(kind)) = (terminal, std::env::var_os("TERM")) {
         // What the program writes is read by this terminal, whatever the image thinks of.

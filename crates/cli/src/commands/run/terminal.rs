@@ -6,6 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
+/// Rows and columns of the user's terminal; zeroes where there is none.
+pub(super) fn size() -> (u16, u16) {
+    tcgetwinsize(rustix::stdio::stdin()).map_or((0, 0), |size| (size.ws_row, size.ws_col))
+}
+
 /// The program's terminal, and the user's in raw mode. Dropping it gives the user's back as it was.
 #[derive(Debug)]
 pub(super) struct Terminal {

@@ -103,6 +103,12 @@ fn open_terminal(terminals: &OwnedFd, job: &Job) -> io::Result<Terminal> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let ours = openat(terminals, "ptmx", flags, Mode::empty())?;
     rustix::pty::unlockpt(&ours)?;
+    // Before the program can ask for it.
+    let (ws_row, ws_col) = job.terminal_size;
+    rustix::termios::tcsetwinsize(
+        &ours,
+        rustix::termios::Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 },
+    )?;
     let flags =
         rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
     let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags)?;
