@@ -178,14 +178,15 @@ pub enum Error {
     Registry(#[from] registry::Error),
 }
 
+impl From<layer::PathError> for Error {
+    fn from(error: layer::PathError) -> Self {
+        Self::Io(error.into())
+    }
+}
+
 impl Error {
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), reason: reason.into() }
-    }
-
-    /// An error of a file, with the path and the reason in its text.
-    pub(crate) fn from_path(error: layer::PathError) -> Self {
-        Self::Io(io::Error::new(error.source.kind(), format!("{error}: {}", error.source)))
     }
 
     /// The error inside a reader's error, where [`Error::into_io`] put one.

@@ -52,11 +52,11 @@ impl Layout {
                 io::ErrorKind::NotFound,
                 format!("no OCI layout in {place}: no such folder"),
             )),
-            false => Error::from_path(error),
+            false => error.into(),
         })?;
         let file = root.read("oci-layout", MAX_DOCUMENT).map_err(|error| match error.is_not_found() {
             true => Error::invalid(format!("OCI layout {place}"), "it has no file `oci-layout`"),
-            false => Error::from_path(error),
+            false => error.into(),
         })?;
         check_layout_file(&file, &place)?;
         Ok(Self { dir })
@@ -128,7 +128,7 @@ impl Layout {
         let opened = self.blobs(blob.digest).and_then(|blobs| blobs.open_file(blob.digest.hex()));
         let file = opened.map_err(|error| match error.is_not_found() {
             true => Error::MissingBlob { digest: blob.digest, place: place.clone() },
-            false => Error::from_path(error),
+            false => error.into(),
         })?;
         let file = fs::File::from_parts(file, self.blob_path(blob.digest));
         let found = file.metadata()?.len();
@@ -147,7 +147,7 @@ impl Layout {
         match Root::beneath(&self.dir).and_then(|root| root.read("index.json", MAX_INDEX)) {
             Ok(bytes) => parse_index(&bytes, &path.display().to_string()),
             Err(error) if error.is_not_found() => Ok(empty_index()),
-            Err(error) => Err(Error::from_path(error)),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -102,7 +102,7 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn caches(&self) -> Result<Vec<PathBuf>> {
-        Ok(prune::folders(&self.cache_dir())?.into_iter().filter(|path| path.is_dir()).collect())
+        Ok(prune::folders(&self.cache_dir())?.into_iter().filter(|path| prune::is_dir(path)).collect())
     }
 
     /// The folder for what is known of the packages of images.

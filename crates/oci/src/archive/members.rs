@@ -57,7 +57,7 @@ impl Members {
     /// When the file cannot be read, or is not a whole tar.
     pub fn open(path: impl Into<PathBuf>, scratch: &Path) -> Result<Self> {
         let path = path.into();
-        let file = layer::named::open(&path).map_err(Error::from_path)?;
+        let file = layer::named::open(&path)?;
         let mut start = [0; 4];
         let count = file.read_at(&mut start, 0)?;
         let file = match Compression::detect(&start[..count]) {

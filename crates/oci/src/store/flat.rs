@@ -9,7 +9,7 @@ use layer::Hasher;
 
 use super::Store;
 use super::scratch::remove_tree;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The kind of tree, as a folder's name.
 const FLAT: &str = "flat";
@@ -34,7 +34,7 @@ impl Store {
         if !self.has_rootfs(FLAT, key)? {
             let work = tempfile::Builder::new().prefix("flat-").tempdir_in(self.scratch_dir()?)?.keep();
             let made = layer::flatten(lowers, &work.join("tree"))
-                .map_err(|error| std::io::Error::from(error).into())
+                .map_err(Error::from)
                 .and_then(|()| self.place_rootfs(FLAT, key, &work));
             remove_tree(&work)?;
             made?;

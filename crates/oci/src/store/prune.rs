@@ -94,8 +94,7 @@ impl Store {
         for dir in [self.packages_dir(), self.downloads_dir()] {
             remove_unused(&dir, &mut pruned)?;
         }
-        let caches = folders(&self.cache_dir())?.into_iter().filter(|cache| is_dir(cache));
-        for cache in caches.filter(|cache| !(options.keep_cache)(cache)) {
+        for cache in self.caches()?.into_iter().filter(|cache| !(options.keep_cache)(cache)) {
             let to = trash.join(format!("cache-{}", pruned.caches));
             pruned.caches += usize::from(moved(&cache, &to, &mut pruned.foreign)?);
         }
@@ -231,7 +230,8 @@ fn digest_of_name(path: &Path) -> Option<Digest> {
     format!("sha256:{}", path.file_name()?.to_str()?).parse().ok()
 }
 
-fn is_dir(path: &Path) -> bool {
+/// Whether a path is a directory, and no link to one: what links lead to is none of ours.
+pub(super) fn is_dir(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }
 
@@ -253,7 +253,7 @@ pub(super) fn folders(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The folders that the folders in `path` have.
-fn all(path: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn all(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(kinds(path)?.into_iter().filter(|path| is_dir(path)).collect())
 }
 

@@ -21,7 +21,7 @@ use layer::{Digest, Survey};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
-use super::prune::kinds;
+use super::prune::all;
 use super::scratch::remove_tree;
 use super::steps::{read_json, write_json};
 use crate::error::{Error, Result};
@@ -123,7 +123,7 @@ impl Store {
     /// folder.
     pub(super) fn broken_rootfs(&self) -> Result<(usize, Vec<(PathBuf, Error)>)> {
         let (mut count, mut broken) = (0, Vec::new());
-        for dir in kinds(&self.dir().join("rootfs"))?.into_iter().filter(|path| path.is_dir()) {
+        for dir in all(&self.dir().join("rootfs"))? {
             let record = match read_json::<TreeRecord>(&dir.join(RECORD)) {
                 // Another user's, who alone uses it.
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => continue,
@@ -159,7 +159,7 @@ struct TreeRecord {
 
 impl TreeRecord {
     fn of(tree: &Path) -> Result<Self> {
-        let Survey { entries, bytes, shape } = layer::survey(tree).map_err(io::Error::from)?;
+        let Survey { entries, bytes, shape } = layer::survey(tree)?;
         Ok(Self { version: VERSION, boot: Some(boot_id()), entries, bytes, shape })
     }
 
@@ -191,8 +191,7 @@ fn is_trusted(dir: &Path) -> Result<bool> {
     };
     let Some(boot) = &record.boot else { return Ok(true) };
     let this_boot = *boot == boot_id();
-    let age = || fs::metadata(&path).ok()?.modified().ok()?.elapsed().ok();
-    if this_boot && age().is_some_and(|age| age > SURELY_WRITTEN) {
+    if this_boot && is_written(&path) {
         // Best effort: another process may be doing the same, and who only reads the store cannot.
         let _ = note_written(&path, TreeRecord { boot: None, ..record });
     }
@@ -209,16 +208,22 @@ fn note_written(path: &Path, record: TreeRecord) -> Result<()> {
 /// Whether what this marker is about can be trusted to be on the disk as it was written. A marker that is not needed any
 /// more goes.
 pub(super) fn still_whole(marker: &Path) -> Result<bool> {
-    let (made_in, age) = match fs::read_to_string(marker) {
+    let made_in = match fs::read_to_string(marker) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        text => (text?, fs::metadata(marker)?.modified()?.elapsed().unwrap_or_default()),
+        text => text?,
     };
     let this_boot = made_in == boot_id();
-    if this_boot && age > SURELY_WRITTEN {
+    if this_boot && is_written(marker) {
         // Another process may be doing the same.
         let _ = fs::remove_file(marker);
     }
     Ok(this_boot)
+}
+
+/// Whether the kernel has surely written what is as old as this file.
+fn is_written(file: &Path) -> bool {
+    let age = || fs::metadata(file).ok()?.modified().ok()?.elapsed().ok();
+    age().is_some_and(|age| age > SURELY_WRITTEN)
 }
 
 /// Says which boot of the machine this is; the same text always where that cannot be known.

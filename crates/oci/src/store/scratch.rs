@@ -71,14 +71,12 @@ impl Scratch {
         std::mem::forget(lock(&self.making));
         self.abandon_elsewhere();
         let Some(own) = self.own.get() else { return };
-        // Whoever still writes fails as its folders go away, so a few rounds do.
-        for _ in 0..50 {
+        let removed = in_rounds(|| {
             unmount(&own.dir);
-            if remove_tree(&own.dir).is_ok() {
-                let _ = fs::remove_file(&own.lock);
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            remove_tree(&own.dir).is_ok()
+        });
+        if removed {
+            let _ = fs::remove_file(&own.lock);
         }
     }
 }
@@ -91,13 +89,20 @@ impl Scratch {
 
     fn abandon_elsewhere(&self) {
         for dir in std::mem::take(&mut *lock(&self.elsewhere)) {
-            // Others may add to a tree while it is removed, but not for long: what they work on is going away.
-            let mut rounds = 0..50;
-            while rounds.next().is_some() && !empty(&dir) {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
+            in_rounds(|| empty(&dir));
         }
     }
+}
+
+/// Does it again until it works. Others may add to a tree while it is removed, but not for long: they fail as their
+/// folders go away, so a few rounds do.
+fn in_rounds(done: impl Fn() -> bool) -> bool {
+    (0..50).any(|round| {
+        if round > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        done()
+    })
 }
 
 /// Removes what is in a directory; true when nothing is there any more.

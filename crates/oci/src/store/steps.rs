@@ -154,7 +154,7 @@ impl Store {
     pub fn keep_step(&self, kind: &str, key: Digest, tree: &Path, record: StepRecord) -> Result<KeptStep> {
         let shape = match record.entries {
             0 => None,
-            _ => Some(layer::shape(tree).map_err(io::Error::from)?),
+            _ => Some(layer::shape(tree)?),
         };
         let record = StepRecord { version: VERSION, created: now(), shape, ..record };
         let work = tempfile::Builder::new().prefix("step-").tempdir_in(self.scratch_dir()?)?.keep();

@@ -176,8 +176,7 @@ impl Bench {
         }
     }
 
-    /// Mounts an overlay of `lowers` (topmost first), called `name`, with an empty upper in the folder `home`. The
-    /// upper's own mode and owner are those of the topmost lower, because they are what the mounted folder shows.
+    /// Mounts an overlay of `lowers` (topmost first), called `name`, with an empty upper in the folder `home`.
     pub fn overlay_in(
         &mut self,
         home: &Path,
@@ -185,14 +184,8 @@ impl Bench {
         lowers: Vec<PathBuf>,
     ) -> Result<Layered, BenchError> {
         let merged = self.folder(name)?;
-        let (upper, work) = (home.join("upper"), home.join("work"));
-        make_dir(&upper)?;
-        make_dir(&work)?;
-        if let Some(top) = lowers.first() {
-            copy_mode_and_owner(top, &upper)?;
-        }
-        let overlay = Overlay { lowers, upper: Some(upper.clone()), work: Some(work), read_only: false };
-        self.mounts.push(overlay.mount(&merged)?);
+        let (mount, upper) = mount_with_upper(home, &merged, lowers)?;
+        self.mounts.push(mount);
         Ok(Layered { merged, upper })
     }
 
@@ -218,6 +211,23 @@ impl Drop for Bench {
         // What cannot be removed now is swept by the next process that uses the store.
         let _ = sandbox::remove_tree(&self.dir);
     }
+}
+
+/// Mounts an overlay of `lowers` at `merged`, with an upper in the folder `home`, which is returned too. The upper's own
+/// mode and owner are those of the topmost lower, because they are what the mounted folder shows.
+fn mount_with_upper(
+    home: &Path,
+    merged: &Path,
+    lowers: Vec<PathBuf>,
+) -> Result<(Mount, PathBuf), BenchError> {
+    let (upper, work) = (home.join("upper"), home.join("work"));
+    make_dir(&upper)?;
+    make_dir(&work)?;
+    if let Some(top) = lowers.first() {
+        copy_mode_and_owner(top, &upper)?;
+    }
+    let overlay = Overlay { lowers, upper: Some(upper.clone()), work: Some(work), read_only: false };
+    Ok((overlay.mount(merged)?, upper))
 }
 
 /// Makes a directory that may be outside of the store's scratch folder, such as in that of a cache. Not once the program

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +85,7 @@ fn split<'a>(store: &Store, lowers: &'a [PathBuf]) -> (&'a [PathBuf], &'a [PathB
 
 impl From<PathError> for BenchError {
     fn from(error: PathError) -> Self {
-        Self::Io(io::Error::new(error.source.kind(), format!("{error}: {}", error.source)))
+        Self::Io(error.into())
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fs_err as fs;
-use sandbox::{Mount, Overlay};
+use sandbox::Mount;
 
-use super::{BenchError, copy_mode_and_owner};
+use super::{BenchError, mount_with_upper};
 
 /// What such root file systems are made of.
 #[derive(Clone, Debug)]
@@ -35,17 +35,13 @@ impl Fresh {
     /// Mounts one. From any thread.
     pub(in crate::build) fn mount(&self) -> Result<FreshRoot, BenchError> {
         let dir = self.dir.join(self.count.fetch_add(1, Ordering::Relaxed).to_string());
-        let [merged, upper, work] = ["root", "upper", "work"].map(|name| dir.join(name));
-        for folder in [&dir, &merged, &upper, &work] {
+        let merged = dir.join("root");
+        for folder in [&dir, &merged] {
             fs::create_dir(folder)?;
         }
         let mut root = FreshRoot { dir, merged, mount: None };
-        if let Some(top) = self.lowers.first() {
-            copy_mode_and_owner(top, &upper)?;
-        }
-        let lowers = self.lowers.clone();
-        let overlay = Overlay { lowers, upper: Some(upper), work: Some(work), read_only: false };
-        root.mount = Some(overlay.mount(&root.merged)?);
+        let (mount, _) = mount_with_upper(&root.dir, &root.merged, self.lowers.clone())?;
+        root.mount = Some(mount);
         Ok(root)
     }
 }
