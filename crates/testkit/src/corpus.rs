@@ -17,18 +17,19 @@ const MOST: usize = 40;
 /// Bytes of such an input.
 const LARGEST: usize = 4096;
 
-/// Gives every input of the corpus in the folder `dir` to `outcome`, and compares what it says with what is written in
-/// `<dir>.txt`.
+/// Gives every input of the corpus `tests/corpus/<name>` of the crate in the folder `home` to `outcome`, and compares what
+/// it says with what is written in `<name>.txt` beside it.
 ///
 /// With `PANNIER_RECORD_CORPUS=1` in the environment the file is written anew. With `PANNIER_RECORD_CORPUS=fuzz/corpus`
 /// (an absolute path) inputs are taken from there first: for each outcome the smallest, forty at most.
 ///
 /// # Panics
 /// When an outcome is another one, an input has none or there are none, or the target panics.
-pub fn check(dir: &Path, outcome: impl Fn(&[u8]) -> String) {
+pub fn check(home: &str, name: &str, outcome: impl Fn(&[u8]) -> String) {
+    let dir = &Path::new(home).join("tests/corpus").join(name);
     let record = std::env::var_os(RECORD).filter(|value| !value.is_empty());
     if let Some(from) = record.as_deref().filter(|value| *value != "1") {
-        take_smallest(&Path::new(from).join(dir.file_name().unwrap()), dir, &outcome);
+        take_smallest(&Path::new(from).join(name), dir, &outcome);
     }
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {

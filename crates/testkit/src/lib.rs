@@ -9,6 +9,7 @@
 //! | [`image`] | images out of layers, written as OCI layouts |
 //! | [`base`] | base images: small ones (one each with records of apk and rpm), Debian, distroless |
 //! | [`deb`] | Debian packages and a repository of them |
+//! | [`disk`] | small disks, which fill up or cannot be written |
 //! | [`stage`] | calling a buildpack's own programs without a lifecycle |
 //! | [`buildpack`], [`builder`] | buildpacks out of shell scripts, builder images out of buildpacks |
 //! | [`registry`] | registries: one in this process with faults, and Debian's `docker-registry` |
@@ -23,6 +24,7 @@ pub mod builder;
 pub mod buildpack;
 pub mod corpus;
 pub mod deb;
+pub mod disk;
 pub mod image;
 pub mod machine;
 pub mod needs;
@@ -36,6 +38,7 @@ pub use base::Base;
 pub use builder::Builder;
 pub use buildpack::Buildpack;
 pub use deb::Deb;
+pub use disk::SmallDisk;
 pub use image::{Image, Layout};
 pub use machine::{Machine, Output};
 pub use person::Person;

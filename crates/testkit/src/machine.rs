@@ -144,6 +144,28 @@ impl Machine {
         Call { command, stdin: None }
     }
 
+    /// Sends a signal, by its name (`TERM`), to a program that was started here. False when it was gone.
+    pub fn signal(&self, child: &Child, name: &str) -> bool {
+        let mut kill = self.person.command("kill");
+        kill.args([&format!("-{name}"), &child.id().to_string()]).stderr(Stdio::null());
+        kill.status().is_ok_and(|status| status.success())
+    }
+
+    /// Processes that have this machine's folder in their command line or environment.
+    ///
+    /// # Panics
+    ///
+    /// When there is no `/proc`.
+    pub fn processes(&self) -> Vec<String> {
+        let folder = self.folder.path().display().to_string();
+        let text = |file: PathBuf| String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
+        let all = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+        let about = |entry: fs::DirEntry| {
+            format!("{} {}", text(entry.path().join("cmdline")), text(entry.path().join("environ")))
+        };
+        all.map(about).filter(|text| text.contains(&folder)).collect()
+    }
+
     /// What is left in the folder for temporary files: nothing, after a command that tidies up.
     ///
     /// # Panics

@@ -194,20 +194,8 @@ fn a_spoilt_store() {
 
 #[test]
 fn a_full_disk() {
-    if !Person::Caller.is_root() {
-        testkit::needs::cannot("only root can mount a small disk");
-        return;
-    }
     let Some(machine) = machine() else { return };
-    let disk = machine.make_dir("disk");
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=24m", "small"])
-        .arg(&disk)
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        testkit::needs::cannot("no small disk can be mounted here");
-        return;
-    }
+    let Some(disk) = testkit::SmallDisk::mount(machine.make_dir("disk"), "size=24m") else { return };
     // Room for the layer in the build, not for its blob too.
     let fills = facts(
         "test/fills",
@@ -216,15 +204,12 @@ fn a_full_disk() {
     let app = app(&machine);
     let build = |builder: &str| {
         let call = machine.pannier(["build", "full", "--builder", builder, "--path"]).arg(&app);
-        call.env("PANNIER_HOME", &disk).run()
+        call.env("PANNIER_HOME", disk.path()).run()
     };
     let output = build(&builder_of(&machine, &[fills]));
     let good = build(&builder_of(&machine, &[web()]));
-    let verified = machine.pannier(["doctor", "--store"]).env("PANNIER_HOME", &disk).run();
-    assert!(
-        std::process::Command::new("umount").arg(&disk).status().is_ok_and(|status| status.success()),
-        "nothing holds on to it"
-    );
+    let verified = machine.pannier(["doctor", "--store"]).env("PANNIER_HOME", disk.path()).run();
+    disk.unmount();
     assert!(output.status.code().is_some_and(|code| code != 0), "{output}");
     output.says("space");
     assert!(good.status.success(), "there is room again\n{good}");

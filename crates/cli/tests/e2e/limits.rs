@@ -4,7 +4,7 @@
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-use testkit::{Base, Builder, Buildpack, Machine, Output, Person, needs};
+use testkit::{Base, Builder, Buildpack, Machine, Output};
 
 use crate::support::*;
 
@@ -197,26 +197,10 @@ fn thousands_of_names_take_no_minutes() {
     assert!(start.elapsed() < Duration::from_secs(200), "took {:?}", start.elapsed());
 }
 
-/// Mounts a small disk at the folder `disk` of the machine, where that can be done.
-fn small_disk(machine: &Machine, options: &str) -> Option<std::path::PathBuf> {
-    if !Person::Caller.is_root() {
-        needs::cannot("only root can mount a small disk");
-        return None;
-    }
-    let disk = machine.make_dir("disk");
-    let mount =
-        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "small"]).arg(&disk).status();
-    if !mount.is_ok_and(|status| status.success()) {
-        needs::cannot("no small disk can be mounted here");
-        return None;
-    }
-    Some(disk)
-}
-
 #[test]
 fn a_program_that_finds_no_space_says_so() {
     let Some(machine) = machine() else { return };
-    let Some(disk) = small_disk(&machine, "size=24m") else { return };
+    let Some(disk) = testkit::SmallDisk::mount(machine.make_dir("disk"), "size=24m") else { return };
     let runs = |run: &str, build: &str| {
         let text = format!("ARG base_image\nFROM ${{base_image}}\nUSER root\n{run}\n");
         let extension =
@@ -226,7 +210,7 @@ fn a_program_that_finds_no_space_says_so() {
             Builder::of(Base::Small, &buildpacks).extension(extension).extension_group(&["test/ext"]);
         let call =
             machine.pannier(["build", "full", "--builder", &self::builder(&machine, &builder), "--path"]);
-        call.arg(app(&machine)).env("PANNIER_HOME", &disk).run()
+        call.arg(app(&machine)).env("PANNIER_HOME", disk.path()).run()
     };
     // What takes the space is gone before the program ends, and it says nothing of it.
     let quiet = "head -c 60000000 /dev/zero > FILE 2>/dev/null || { sleep 0.2; rm FILE; exit 3; }";
@@ -240,9 +224,8 @@ fn a_program_that_finds_no_space_says_so() {
         runs("RUN true", &quiet.replace("FILE", "\"$CNB_LAYERS_DIR/big\"")),
         runs("RUN true", &quiet.replace("FILE", "/tmp/big")),
     ];
-    let unmounted = std::process::Command::new("umount").arg(&disk).status();
-    assert!(unmounted.is_ok_and(|status| status.success()), "nothing holds on to it");
-    let said = format!("no space is left on the disk of {}", disk.display());
+    let said = format!("no space is left on the disk of {}", disk.path().display());
+    disk.unmount();
     for (index, output) in outputs.iter().enumerate() {
         assert!(output.status.code().is_some_and(|code| code != 0), "{output}");
         match index {
@@ -255,16 +238,17 @@ fn a_program_that_finds_no_space_says_so() {
 #[test]
 fn a_disk_without_files_left_says_so() {
     let Some(machine) = machine() else { return };
-    let Some(disk) = small_disk(&machine, "size=100m,nr_inodes=1200") else { return };
+    let Some(disk) = testkit::SmallDisk::mount(machine.make_dir("disk"), "size=100m,nr_inodes=1200") else {
+        return;
+    };
     let many = facts(
         "test/many",
         "layer l launch; for n in $(seq 3000); do echo > \"$CNB_LAYERS_DIR/l/$n\" || exit 4; done",
     );
     let builder = builder_of(&machine, &[many, web()]);
     let call = machine.pannier(["build", "full", "--builder", &builder, "--path"]).arg(app(&machine));
-    let output = call.env("PANNIER_HOME", &disk).run();
-    let unmounted = std::process::Command::new("umount").arg(&disk).status();
-    assert!(unmounted.is_ok_and(|status| status.success()), "nothing holds on to it");
+    let output = call.env("PANNIER_HOME", disk.path()).run();
+    disk.unmount();
     assert!(output.status.code().is_some_and(|code| code != 0), "{output}");
     output.says("no space is left on the disk of").says("files are free");
 }

@@ -1,10 +1,9 @@
 //! Builds that end early, and builds that run side by side.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
-use testkit::{Base, Builder, Buildpack, Machine, Person};
+use testkit::{Base, Builder, Buildpack, Person};
 
 use crate::support::*;
 use crate::{fails_with, scratch, store, verify};
@@ -13,27 +12,6 @@ use crate::{fails_with, scratch, store, verify};
 fn slow() -> [Buildpack; 2] {
     let busy = "layer data launch,cache; for n in $(seq 40); do head -c 100000 /dev/urandom > \"$CNB_LAYERS_DIR/data/$n\"; echo $n > $n; done; (sleep 1000 &)";
     [web().detect("sleep 0.02"), facts("test/busy", busy)]
-}
-
-fn send(machine: &Machine, child: &Child, signal: &str) {
-    let kill =
-        machine.person().command("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
-    assert!(kill.is_ok_and(|status| status.success()));
-}
-
-/// Processes that have the machine's folder in their command line or environment.
-fn processes(machine: &Machine) -> Vec<String> {
-    let folder = machine.path("").display().to_string();
-    let folder = folder.trim_end_matches('/');
-    let about = |file: std::path::PathBuf| {
-        String::from_utf8_lossy(&fs_err::read(file).unwrap_or_default()).into_owned()
-    };
-    let all = fs_err::read_dir("/proc").expect("/proc is mounted").flatten();
-    all.map(|entry| {
-        format!("{} {}", about(entry.path().join("cmdline")), about(entry.path().join("environ")))
-    })
-    .filter(|text| text.contains(folder))
-    .collect()
 }
 
 everyone! {
@@ -57,7 +35,7 @@ everyone! {
             std::thread::sleep(whole.mul_f64(0.05 + 0.9 * moment as f64 / moments as f64));
             let was_done = child.try_wait().expect("it can be asked").is_some();
             if !was_done {
-                send(machine, &child, signal);
+                assert!(machine.signal(&child, signal));
             }
             let sent = Instant::now();
             let output = child.wait_with_output().expect("it ends");
@@ -69,7 +47,7 @@ everyone! {
                 let lines: Vec<_> = errors.lines().filter(|line| line.starts_with("error:")).collect();
                 assert!(lines.is_empty() || lines == [format!("error: ended by SIG{signal}; nothing is left half done")], "{errors}");
             }
-            assert_eq!(processes(machine), [""; 0]);
+            assert_eq!(machine.processes(), [""; 0]);
             assert_eq!(scratch(machine), [""; 0], "{signal} at moment {moment} of {whole:?}: {errors}");
             let strays = fs_err::read_dir(store(machine)).expect("a store").flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
             assert_eq!(strays.count(), 0, "no half-written index");
@@ -106,34 +84,19 @@ everyone! {
 #[test]
 fn a_disk_that_fills_up() {
     let Some(machine) = machine() else { return };
-    if !machine.person().is_root() {
-        testkit::needs::cannot("only root can mount a small disk");
-        return;
-    }
     // The store's place in the home, so that the other helpers find it.
     let disk = machine.make_dir("home/.local/share/pannier");
-    let mount = |options: &str| {
-        let command = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "small"])
-            .arg(&disk)
-            .status();
-        command.is_ok_and(|status| status.success())
-    };
-    if !mount("size=1m") {
-        testkit::needs::cannot("no small disk can be mounted here");
-        return;
-    }
+    let Some(disk) = testkit::SmallDisk::mount(disk, "size=1m") else { return };
     let builder = builder_of(&machine, &[web()]);
     // Too small to unpack the builder; then for the layers of the app; then large enough.
     let unpacking = fails_with(&machine, 1, build(&machine, &builder));
     let large = "layer big launch; head -c 20000000 /dev/zero > \"$CNB_LAYERS_DIR/big/file\"";
     let fills = builder_of(&machine, &[facts("test/fills", large)]);
-    let (grown, building) = (mount("remount,size=12m"), build(&machine, &fills).run());
+    let (grown, building) = (disk.remount("size=12m"), build(&machine, &fills).run());
     let left = scratch(&machine);
-    let (grown_again, good) = (mount("remount,size=200m"), build(&machine, &builder).run());
+    let (grown_again, good) = (disk.remount("size=200m"), build(&machine, &builder).run());
     verify(&machine);
-    let unmounted = std::process::Command::new("umount").arg(&disk).status();
-    assert!(unmounted.is_ok_and(|status| status.success()), "nothing holds on to it");
+    disk.unmount();
     assert!(grown && grown_again);
     unpacking.says("No space left on device").says("hint: make room on the disk");
     assert!(

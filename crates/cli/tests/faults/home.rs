@@ -114,21 +114,12 @@ fn anothers_is_refused_in_words() {
 #[test]
 fn can_be_read_where_it_cannot_be_written() {
     let Some(machine) = machine() else { return };
-    if !machine.person().is_root() {
-        testkit::needs::cannot("only root can mount a disk that cannot be written");
-        return;
-    }
-    let disk = machine.make_dir("disk");
-    let mount = |options: &[&str]| {
-        let status = Command::new("mount").args(options).arg(&disk).status();
-        assert!(status.is_ok_and(|status| status.success()), "{options:?}");
-    };
-    mount(&["-t", "tmpfs", "small"]);
+    let Some(disk) = testkit::SmallDisk::mount(machine.make_dir("disk"), "size=200m") else { return };
     let builder = builder_of(&machine, &[web()]);
-    let pannier = |words: &[&str]| machine.pannier(words).env("PANNIER_HOME", &disk);
+    let pannier = |words: &[&str]| machine.pannier(words).env("PANNIER_HOME", disk.path());
     let app = app(&machine);
     pannier(&["build", "app", "--builder", &builder, "--path"]).arg(&app).ok();
-    mount(&["-o", "remount,ro"]);
+    assert!(disk.remount("ro"));
 
     let listed = pannier(&["image", "list"]).run();
     let inspected = pannier(&["inspect", "app"]).run();
@@ -137,8 +128,7 @@ fn can_be_read_where_it_cannot_be_written() {
     let built = pannier(&["build", "app", "--builder", &builder, "--path"]).arg(&app).run();
     let removed = pannier(&["image", "remove", "app"]).run();
     let pruned = pannier(&["prune"]).run();
-    let status = Command::new("umount").arg(&disk).status();
-    assert!(status.is_ok_and(|status| status.success()), "nothing holds on to it");
+    disk.unmount();
 
     for output in [&listed, &inspected, &copied] {
         assert!(output.status.success(), "{output}");

@@ -1,7 +1,8 @@
 //! A disk that is full at any point: the operation says so, nothing is lost, and with room it goes on.
 
 use std::path::Path;
-use std::process::Command;
+
+use testkit::SmallDisk;
 
 use crate::lab::{Lab, Operation, Random, is_clear};
 use crate::{Limit, Tally};
@@ -42,12 +43,12 @@ pub fn run(lab: &Lab, random: &mut Random, limit: Limit) -> Tally {
 
 /// How many KiB the operation takes, and the digest of what it makes.
 fn needed(lab: &Lab, operation: Operation, home: &Path) -> Result<(usize, String), String> {
-    let disk = Disk::mount(home, ROOM)?;
+    let disk = mount(home, ROOM)?;
     lab.call(operation, home).ok();
     let digest = lab.digest(operation, home)?;
     let stat = rustix::fs::statvfs(home).map_err(|error| error.to_string())?;
     let used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize / 1024;
-    drop(disk);
+    disk.unmount();
     // While it is done it takes more than what stays.
     Ok((used as usize * 3 / 2, digest))
 }
@@ -59,7 +60,7 @@ fn on_a_disk_of(
     size: usize,
     expected: &str,
 ) -> Result<bool, String> {
-    let disk = Disk::mount(home, size)?;
+    let disk = mount(home, size)?;
     let output = lab.call(operation, home).run();
     let survived = output.status.success();
     if !survived {
@@ -74,7 +75,9 @@ fn on_a_disk_of(
         return Err(format!("files are left: {left:?}: {output}"));
     }
 
-    disk.resize(ROOM)?;
+    if !disk.remount(&format!("size={ROOM}k")) {
+        return Err("it cannot be made larger".to_owned());
+    }
     lab.verify(home)?;
     let output = lab.call(operation, home).run();
     if !output.status.success() {
@@ -85,33 +88,10 @@ fn on_a_disk_of(
         return Err(format!("with room it makes {digest}, expected {expected}"));
     }
     lab.verify(home)?;
+    disk.unmount();
     Ok(survived)
 }
 
-/// A small disk, as long as this is there.
-struct Disk<'a>(&'a Path);
-
-impl<'a> Disk<'a> {
-    fn mount(at: &'a Path, kib: usize) -> Result<Self, String> {
-        mount(at, &format!("size={kib}k")).map(|()| Self(at))
-    }
-
-    fn resize(&self, kib: usize) -> Result<(), String> {
-        mount(self.0, &format!("remount,size={kib}k"))
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "nothing holds on to the disk");
-    }
-}
-
-fn mount(at: &Path, options: &str) -> Result<(), String> {
-    let command = Command::new("mount").args(["-t", "tmpfs", "-o", options, "small"]).arg(at).output();
-    match command {
-        Ok(output) if output.status.success() => Ok(()),
-        failed => Err(format!("no small disk can be mounted: {failed:?}")),
-    }
+fn mount(at: &Path, kib: usize) -> Result<SmallDisk, String> {
+    SmallDisk::mount(at, &format!("size={kib}k")).ok_or_else(|| "no small disk can be mounted".to_owned())
 }

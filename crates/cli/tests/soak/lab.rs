@@ -264,20 +264,6 @@ impl Lab {
         found
     }
 
-    /// Processes that belong to this machine.
-    pub fn processes(&self) -> Vec<String> {
-        let folder = self.machine.path("").display().to_string();
-        let folder = folder.trim_end_matches('/');
-        let text =
-            |file: PathBuf| String::from_utf8_lossy(&fs_err::read(file).unwrap_or_default()).into_owned();
-        let all = fs_err::read_dir("/proc").expect("/proc is mounted").flatten();
-        all.map(|entry| {
-            format!("{} {}", text(entry.path().join("cmdline")), text(entry.path().join("environ")))
-        })
-        .filter(|text| text.contains(folder))
-        .collect()
-    }
-
     /// Removes a home, whoever its files belong to.
     pub fn remove(&self, home: &Path) {
         let removed = sandbox::remove_tree(home);

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, OPERATIONS, Operation, Random};
@@ -84,7 +83,8 @@ fn disturbed(
     let mut child = lab.call(operation, home).start();
     std::thread::sleep(moment);
     if matches!(child.try_wait(), Ok(None)) {
-        send(lab, &child, signal);
+        // It may be gone by now.
+        lab.machine.signal(&child, signal);
     }
     let sent = Instant::now();
     while matches!(child.try_wait(), Ok(None)) && sent.elapsed() < PATIENCE {
@@ -136,7 +136,7 @@ fn again(lab: &Lab, operation: Operation, home: &Path, expected: &Known) -> Resu
 }
 
 fn nothing_left(lab: &Lab, home: &Path) -> Result<(), String> {
-    let processes = lab.processes();
+    let processes = lab.machine.processes();
     if !processes.is_empty() {
         return Err(format!("processes are left: {processes:?}"));
     }
@@ -144,10 +144,4 @@ fn nothing_left(lab: &Lab, home: &Path) -> Result<(), String> {
         [] => Ok(()),
         left => Err(format!("files are left: {left:?}")),
     }
-}
-
-fn send(lab: &Lab, child: &Child, signal: &str) {
-    let id = child.id().to_string();
-    // It may be gone by now.
-    let _ = lab.machine.person().command("kill").args([&format!("-{signal}"), &id]).output();
 }

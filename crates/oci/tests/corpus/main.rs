@@ -5,28 +5,22 @@ mod manifest;
 mod references;
 mod www_authenticate;
 
-use std::path::Path;
-
 #[test]
 fn every_kept_file_of_credentials_is_read_as_before() {
-    testkit::corpus::check(&corpus("docker_config"), docker_config::outcome);
+    testkit::corpus::check(env!("CARGO_MANIFEST_DIR"), "docker_config", docker_config::outcome);
 }
 
 #[test]
 fn every_kept_manifest_is_read_as_before() {
-    testkit::corpus::check(&corpus("manifest"), manifest::outcome);
+    testkit::corpus::check(env!("CARGO_MANIFEST_DIR"), "manifest", manifest::outcome);
 }
 
 #[test]
 fn every_kept_name_is_read_as_before() {
-    testkit::corpus::check(&corpus("references"), references::outcome);
+    testkit::corpus::check(env!("CARGO_MANIFEST_DIR"), "references", references::outcome);
 }
 
 #[test]
 fn every_kept_challenge_is_read_as_before() {
-    testkit::corpus::check(&corpus("www_authenticate"), www_authenticate::outcome);
-}
-
-fn corpus(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name)
+    testkit::corpus::check(env!("CARGO_MANIFEST_DIR"), "www_authenticate", www_authenticate::outcome);
 }
